@@ -1,0 +1,69 @@
+"""What a user can be told: what happened, where, and how to fix it.
+
+Whether a failed run is worth retrying is the type of the error, not a guess from its text.
+"""
+
+from __future__ import annotations
+
+
+class ReactdistError(Exception):
+    """An error with three parts that the command line prints as one line.
+
+    `exit_code` is what the process ends with: 1 for a finding (a gate not met, a loss gone NaN),
+    2 for bad usage or input.
+    """
+
+    exit_code = 2
+    retryable = False
+
+    def __init__(self, what: str, *, where: object = "", fix: str = "") -> None:
+        self.what = what
+        self.where = str(where)
+        self.fix = fix
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The one line a user sees."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text} - {self.fix}" if self.fix else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process borders (Ray, DataLoader workers); keyword parts must survive.
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+def _rebuild(cls: type[ReactdistError], what: str, where: str, fix: str) -> ReactdistError:
+    return cls(what, where=where, fix=fix)
+
+
+class InputError(ReactdistError):
+    """Bad usage or input: a key, a path, a shape, a file."""
+
+
+class DataError(InputError):
+    """A clip, a list or a shard that cannot be used; `where` names the file and the clip."""
+
+
+class GateNotMet(ReactdistError):
+    """A check that a user asked for came out false (promotion gate, demo check, data check)."""
+
+    exit_code = 1
+
+
+class NonFiniteLoss(ReactdistError):
+    """A loss term or gradient became NaN or infinite; the same step would fail again."""
+
+    exit_code = 1
+
+
+class StorageError(ReactdistError):
+    """Storage could not be written or read; another attempt may succeed."""
+
+    retryable = True
+
+
+class WorkerLost(ReactdistError):
+    """A worker or node went away; the run continues from its last checkpoint."""
+
+    exit_code = 1
+    retryable = True
