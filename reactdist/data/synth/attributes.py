@@ -67,8 +67,8 @@ def _affect(s: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:
         + person.valence_bias
     )
     arousal = (
-        -0.15
-        + 0.45 * s[:, C.SPEAKING]
+        -0.2
+        + 0.6 * s[:, C.SPEAKING]
         + 0.4 * s[:, C.BROW_RAISE]
         + 0.35 * np.abs(s[:, C.SMILE])
         + 0.25 * s[:, C.NOSE]

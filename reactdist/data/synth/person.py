@@ -89,14 +89,15 @@ def _look(rng: np.random.Generator) -> Look:
         wall_slope=float(rng.uniform(-0.25, 0.25)),
         glasses=bool(rng.random() < 0.3),
         face_width=float(rng.uniform(0.74, 0.86)),
-        brow_width=float(rng.uniform(6, 9)),
+        brow_width=float(rng.uniform(7, 10)),
         light=float(rng.uniform(0.85, 1.05)),
         light_side=float(rng.uniform(-1, 1)),
     )
 
 
 def _colour(rng: np.random.Generator, low: int, high: int) -> Colour:
-    r, g, b = rng.integers(low, high, 3)
+    """A muted colour: shades between grey and a random one."""
+    r, g, b = (0.5 * rng.integers(low, high) + 0.5 * rng.integers(low, high, 3)).astype(int)
     return int(r), int(g), int(b)
 
 

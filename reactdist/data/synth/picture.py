@@ -22,7 +22,7 @@ HEAD_HEIGHT = 190.0  # half the head's height, in drawn pixels at rest
 HEAD_DEPTH = 0.75  # of its height; how far features travel when the head turns
 CENTRE = np.array([SIDE / 2, SIDE / 2 + 10])
 WHITE: Colour = (245, 243, 240)
-MOUTH_INSIDE: Colour = (70, 16, 22)
+MOUTH_INSIDE: Colour = (52, 8, 14)
 
 Points = list[tuple[float, float]]
 
@@ -129,8 +129,8 @@ def _brow(draw: ImageDraw.ImageDraw, head: _Head, row: np.ndarray, look: Look, s
     """Inner ends go up in worry, down and together in a frown; the whole brow rises."""
     inner_to_outer = (_ACROSS + 1) / 2
     inner = (1 - inner_to_outer) ** 1.5
-    v = -0.36 - 0.2 * row[C.BROW_RAISE] - 0.05 * np.sin(np.pi * inner_to_outer)
-    v = v - 0.17 * row[C.BROW_INNER] * inner + 0.17 * row[C.BROW_FURROW] * inner
+    v = -0.36 - 0.24 * row[C.BROW_RAISE] - 0.05 * np.sin(np.pi * inner_to_outer)
+    v = v - 0.2 * row[C.BROW_INNER] * inner + 0.2 * row[C.BROW_FURROW] * inner
     v = v + 0.06 * row[C.BROW_INNER] * inner_to_outer
     u = 0.17 - 0.07 * row[C.BROW_FURROW] + (0.4 + 0.04 * row[C.BROW_FURROW]) * inner_to_outer
     line = head.place(np.stack([side * u, v], axis=1))
@@ -153,11 +153,11 @@ def _nose(draw: ImageDraw.ImageDraw, head: _Head, row: np.ndarray, look: Look) -
 def _mouth(draw: ImageDraw.ImageDraw, head: _Head, row: np.ndarray, look: Look) -> None:
     """Corners rise and part in a smile; pressed lips are a thin line, an open jaw an oval."""
     smile, jaw, press = row[C.SMILE], row[C.JAW], row[C.LIP_PRESS]
-    half = 0.3 + 0.12 * max(smile, 0) - 0.06 * jaw - 0.05 * press
-    curve = -0.2 * smile * (_ACROSS**2 - 0.5)
+    half = 0.36 + 0.14 * max(smile, 0) - 0.07 * jaw - 0.06 * press
+    curve = -0.27 * smile * (_ACROSS**2 - 0.5)
     bow = 1 - _ACROSS**2
-    gap = 0.26 * jaw * bow
-    lip = (0.055 * (1 - 0.75 * press)) * np.sqrt(np.maximum(bow, 0.12))
+    gap = 0.36 * jaw * bow
+    lip = (0.065 * (1 - 0.75 * press)) * np.sqrt(np.maximum(bow, 0.12))
     middle = 0.5 - 0.06 * row[C.NOSE]
     top, bottom = middle + curve - 0.25 * gap, middle + curve + 0.75 * gap
     u = half * _ACROSS
@@ -183,8 +183,9 @@ def _brow_colour(look: Look) -> Colour:
 
 
 def _lip_colour(look: Look) -> Colour:
+    """Redder than the skin by about as much on every skin."""
     r, g, b = look.skin
-    return round(0.72 * r + 20), round(0.42 * g), round(0.45 * b)
+    return min(255, round(0.55 * r + 95)), round(0.4 * g), round(0.45 * b)
 
 
 def _wall(look: Look) -> Image.Image:

@@ -16,7 +16,7 @@ from reactdist.schema import SPLITS
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.55, "val": 0.2, "test": 0.25}
 """Shares of the pairs; about the published 1593 : 562 : 807."""
 
-CLIPS_PER_SCRIPT = 3.5
+CLIPS_PER_SCRIPT = 3.0
 CLIPS_PER_SESSION = 2
 RECOLA_SHARE = 0.2
 CITIES = (("Paris", "2016-03-17"), ("Nottingham", "2016-04-06"), ("Augsburg", "2016-05-11"))
