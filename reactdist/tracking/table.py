@@ -1,0 +1,109 @@
+"""The table of runs that people sort, filter and compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reactdist.config import nearest
+from reactdist.errors import InputError
+from reactdist.tracking.run import KIND_TAG
+from reactdist.tracking.store import client, experiment_id
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ROWS_A_CALL = 5000
+FACTS = ("run_id", "name", "experiment", "kind", "status", "parent", "started", "duration_s")
+
+
+def runs_table(
+    uri: str,
+    experiment: str | None = None,
+    sort: str | None = None,
+    filter: str | None = None,
+) -> pd.DataFrame:
+    """One row a run, newest first or by `sort`.
+
+    Columns: run_id, name, experiment, kind (tag `reactdist.kind`), status, parent (run id or ""),
+    started (UTC), duration_s (NaN while running), then `params.KEY` (text) and `metrics.KEY`
+    (float, the last value; NaN where absent).
+
+    Args:
+        experiment: name; None for all.
+        sort: a column, or a metric or parameter by its bare name; `-NAME` for descending. Metrics
+            that are better when higher are best sorted descending. Missing values come last.
+        filter: MLflow's own search syntax, e.g. `metrics.FRCorr > 0.1 and params.task = 'online'`.
+
+    Raises:
+        InputError: no such experiment, a filter MLflow cannot read, an unknown sort column.
+    """
+    runs, names = _search(uri, experiment, filter)
+    import pandas as pd
+
+    rows = [_row(run, names) for run in runs]
+    table = pd.DataFrame(rows, columns=None if rows else list(FACTS))
+    ordered = [*FACTS, *sorted(set(table.columns) - set(FACTS))]
+    table = table[ordered]
+    return _sorted(table, sort) if sort else table
+
+
+def _search(uri: str, experiment: str | None, filter: str | None) -> tuple[list[Any], dict]:
+    from mlflow.exceptions import MlflowException
+
+    mlflow = client(uri)
+    if experiment is None:
+        names = {e.experiment_id: e.name for e in mlflow.search_experiments()}
+    else:
+        names = {experiment_id(uri, experiment): experiment}
+    runs: list[Any] = []
+    token: str | None = None
+    while True:
+        try:
+            page = mlflow.search_runs(
+                list(names), filter or "", max_results=_ROWS_A_CALL, page_token=token
+            )
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"cannot read the filter: {reason}",
+                where=f"--filter {filter!r}",
+                fix="write for example metrics.FRCorr > 0.1 and params.task = 'online'",
+            ) from None
+        runs += page
+        token = page.token
+        if not token:
+            return runs, names
+
+
+def _row(run: Any, names: dict[str, str]) -> dict[str, Any]:
+    import pandas as pd
+
+    info, data = run.info, run.data
+    end = info.end_time
+    row: dict[str, Any] = {
+        "run_id": info.run_id,
+        "name": info.run_name,
+        "experiment": names.get(info.experiment_id, info.experiment_id),
+        "kind": data.tags.get(KIND_TAG, ""),
+        "status": info.status,
+        "parent": data.tags.get("mlflow.parentRunId", ""),
+        "started": pd.Timestamp(info.start_time, unit="ms", tz="UTC"),
+        "duration_s": (end - info.start_time) / 1000 if end else float("nan"),
+    }
+    row.update({f"params.{key}": value for key, value in data.params.items()})
+    row.update({f"metrics.{key}": value for key, value in data.metrics.items()})
+    return row
+
+
+def _sorted(table: pd.DataFrame, sort: str) -> pd.DataFrame:
+    name = sort.removeprefix("-")
+    columns = list(table.columns)
+    column = next((c for c in (name, f"metrics.{name}", f"params.{name}") if c in columns), None)
+    if column is None:
+        bare = [c.partition(".")[2] or c for c in columns]
+        raise InputError(f"no column {name!r} to sort by", where="--sort", fix=nearest(name, bare))
+    return table.sort_values(
+        column, ascending=not sort.startswith("-"), kind="stable", na_position="last"
+    ).reset_index(drop=True)

@@ -1,0 +1,100 @@
+"""A real MLflow server is killed while a run logs: training goes on, the points arrive in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reactdist.errors import InputError
+from reactdist.tracking import open_run, prepare, runs_table, sync_spool
+from reactdist.tracking.store import client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.tracking.conftest import Server
+
+
+def test_an_address_nobody_answers_is_refused_within_seconds() -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"MLflow does not answer .*start the server"):
+        prepare("http://127.0.0.1:9")
+    with pytest.raises(InputError, match=r"\*\*\*@127.0.0.1"):
+        prepare("postgresql+psycopg2://me:secret@127.0.0.1:9/mlflow")
+    assert time.monotonic() - began < 10
+    with pytest.raises(InputError, match="not an MLflow address"):
+        prepare("/some/folder")
+
+
+@pytest.mark.slow
+def test_points_wait_for_the_server_and_arrive_in_order(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    prepare(server.uri)
+    spool = tmp_path / "spool"
+    run = open_run(server.uri, "e", "r", key="k", params={"a": 1}, spool=spool)
+    run.log_metrics({"loss": 0.0}, 0)
+    run.log_text("before", "before.txt")
+    time.sleep(2)
+    server.kill()
+
+    longest_s = 0.0
+    for step in range(1, 40):
+        began = time.monotonic()
+        run.log_metrics({"loss": float(step)}, step)
+        longest_s = max(longest_s, time.monotonic() - began)
+        time.sleep(0.1)
+    run.log_text("during", "during.txt")
+    assert longest_s < 0.5, "logging must not wait for a server that is away"
+    assert "training goes on" in caplog.text
+
+    server.start()
+    run.log_metrics({"loss": 40.0}, 40)
+    assert run.finish(wait_s=60)
+    assert "MLflow is back" in caplog.text
+    _check_complete(server, run.run_id, 41)
+    mlflow = client(server.uri)
+    assert {f.path for f in mlflow.list_artifacts(run.run_id)} == {"before.txt", "during.txt"}
+    assert not spool.exists()
+
+
+@pytest.mark.slow
+def test_a_server_gone_for_good_leaves_a_spool_that_sync_sends(
+    server: Server, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    run = open_run(server.uri, "e", "r", key="k", spool=spool)
+    run.log_metrics({"loss": 0.0}, 0)
+    time.sleep(2)
+    server.kill()
+    for step in range(1, 10):
+        run.log_metrics({"loss": float(step)}, step)
+    assert not run.finish(wait_s=4)
+
+    # The process ends, another resumes the run while the server is still away.
+    again = open_run(server.uri, "e", "r", key="k", spool=spool)
+    assert again.run_id == run.run_id
+    for step in range(5, 15):
+        again.log_metrics({"loss": float(step)}, step)
+    assert not again.finish(wait_s=4)
+    with pytest.raises(InputError, match="does not answer"):
+        open_run(server.uri, "e", "other", key="never seen", spool=spool)
+    with pytest.raises(InputError, match="does not answer"):
+        sync_spool(spool)
+
+    server.start()
+    assert sync_spool(spool) == {run.run_id: pytest.approx(16, abs=1)}
+    _check_complete(server, run.run_id, 15)
+    assert runs_table(server.uri, "e")["status"].tolist() == ["FINISHED"]
+    assert not spool.exists()
+
+
+def _check_complete(server: Server, run_id: str, steps: int) -> None:
+    points = client(server.uri).get_metric_history(run_id, "loss")
+    assert [(p.step, p.value) for p in points] == [(s, float(s)) for s in range(steps)]
+    times = [p.timestamp for p in points]
+    assert times == sorted(times), "points keep the time they were logged at"
