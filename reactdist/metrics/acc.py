@@ -1,0 +1,52 @@
+"""ACC, accuracy of appropriate reaction prediction. This definition is ours.
+
+The challenge names the metric, but no public implementation and no readable definition exists.
+Here: the share of predictions whose most concordant real listener clip among all N of the split
+(mean CCC over attributes, see `concordance.py`) is an appropriate one. Higher is better; 0 to 1.
+Chance is the share of appropriate clips, so it does not compare across splits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reactdist.metrics.concordance import Centred, centre, concordance
+from reactdist.metrics.inputs import Inputs, Item
+
+_TIE = 1e-5
+"""CCC differences under float32 rounding: an appropriate clip that ties for the best is right."""
+_CHUNK = 64
+"""Listener clips centred at once, which bounds the memory of the float64 moments."""
+
+
+@dataclass(frozen=True)
+class RealClips:
+    """All N real listener clips, centred in float32, and which are appropriate for which item."""
+
+    clips: Centred
+    neighbours: np.ndarray
+
+
+def real_clips(inputs: Inputs) -> RealClips:
+    """The listeners of `inputs` centred: 25 x N x T float32 in memory."""
+    total, frames = inputs.listeners.shape[0], inputs.num_frames
+    values = np.empty((25, total, frames), np.float32)
+    mean, variance = np.empty((25, total)), np.empty((25, total))
+    for start in range(0, total, _CHUNK):
+        chosen = slice(start, min(start + _CHUNK, total))
+        part = centre(np.stack([inputs.listener(j) for j in range(total)[chosen]]))
+        values[:, chosen], mean[:, chosen], variance[:, chosen] = (
+            part.values,
+            part.mean,
+            part.variance,
+        )
+    return RealClips(Centred(values, mean, variance), inputs.neighbours)
+
+
+def acc(item: Item, real: RealClips) -> dict[str, float]:
+    """The share of the item's K predictions whose best real clip is appropriate."""
+    agreement = concordance(centre(item.predictions, np.float32), real.clips)  # (K, N)
+    appropriate = agreement[:, real.neighbours[item.row]].max(axis=1)
+    return {"ACC": float((appropriate >= agreement.max(axis=1) - _TIE).mean())}

@@ -1,0 +1,96 @@
+"""Dynamic time warping of one pair of clips, exact, by anti-diagonals in vector registers.
+
+DTW(a, b) = sqrt(min over warping paths of the summed squared Euclidean distances), the definition
+of tslearn's `dtw` and of the published FRDist.
+
+A row-by-row table has a serial chain (each cell waits for its left neighbour). Along an
+anti-diagonal no cell depends on another, so a strip of STRIP rows is walked diagonal by diagonal:
+row r of the strip is at column g - r, which makes every load contiguous once b is stored reversed.
+Cells left or right of the table read padding so far away that no path enters them.
+
+Letters: S rows of a (frames), T columns (frames of b), D attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import uintp
+
+from reactdist.metrics.jit import kernel
+
+STRIP = 64
+"""Rows walked together; a multiple of every vector width, and D * STRIP floats stay in L1."""
+FAR = np.float32(1e17)
+"""Padding value: its square times 25 attributes is finite in float32, and no path pays it."""
+
+
+def pack_rows(clip: np.ndarray) -> np.ndarray:
+    """(S, D) -> (D, S rounded up to a strip) float32, zero-padded: the `rows` of the kernel."""
+    frames, attributes = clip.shape
+    packed = np.zeros((attributes, -(-frames // STRIP) * STRIP), np.float32)
+    packed[:, :frames] = clip.T
+    return packed
+
+
+def pack_columns(clip: np.ndarray) -> np.ndarray:
+    """(T, D) -> (D, STRIP + T + STRIP) float32, reversed in time: the `columns` of the kernel."""
+    frames, attributes = clip.shape
+    packed = np.full((attributes, frames + 2 * STRIP), FAR, np.float32)
+    packed[:, STRIP : STRIP + frames] = clip.T[:, ::-1]
+    return packed
+
+
+def squared_dtw_kernel(attributes: int) -> Callable[..., Any]:
+    """The kernel for a fixed number of attributes (fixed, so that the compiler unrolls the sum).
+
+    It is called as `kernel(rows, columns, num_rows, num_columns, limit)` with packed float32
+    clips and returns DTW squared as float32, or infinity once no path can stay at or under
+    `limit` (early abandoning; every path crosses the last row of every strip).
+    """
+
+    @kernel
+    def squared_dtw(
+        rows: np.ndarray, columns: np.ndarray, num_rows: int, num_columns: int, limit: float
+    ) -> np.float32:
+        infinity = np.float32(np.inf)
+        # above[j + 1]: the cell of column j in the last row of the strip above.
+        above = np.full(num_columns + 2 * STRIP, infinity, np.float32)
+        above[0] = np.float32(0)  # the corner every path starts from
+        older = np.empty(STRIP + 1, np.float32)  # diagonal g - 2; slot 0 is the row above
+        old = np.empty(STRIP + 1, np.float32)  # diagonal g - 1
+        now = np.empty(STRIP + 1, np.float32)
+        for strip in range((num_rows + STRIP - 1) // STRIP):
+            first_row = uintp(strip * STRIP)
+            last = min(STRIP, num_rows - strip * STRIP) - 1
+            old[:] = infinity
+            older[:] = infinity
+            older[0] = above[0]
+            above[0] = infinity
+            least = infinity
+            for g in range(num_columns + last):
+                # Unsigned indices: a signed one could wrap, and that stops vectorisation.
+                shift = uintp(STRIP + num_columns - 1 - g)
+                old[0] = above[uintp(g + 1)]
+                for signed_row in range(STRIP):
+                    row = uintp(signed_row)
+                    cost = np.float32(0)
+                    for signed_attribute in range(attributes):
+                        attribute = uintp(signed_attribute)
+                        step = rows[attribute, first_row + row] - columns[attribute, shift + row]
+                        cost += step * step
+                    below = row + uintp(1)
+                    now[below] = cost + min(min(old[row], old[below]), older[row])
+                column = g - last
+                if column >= 0:
+                    value = now[uintp(last + 1)]
+                    above[uintp(column + 1)] = value
+                    least = min(least, value)
+                older, old, now = old, now, older
+            if least > limit:
+                return infinity
+        return above[uintp(num_columns)]
+
+    return squared_dtw

@@ -1,0 +1,184 @@
+"""All metrics of the challenge over a set of items: one table, and its means.
+
+Items are independent once what spans them (`Metric.prepare`) is known, so they run on threads
+(kernels and numpy release the GIL); a thread holds one item at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reactdist.errors import InputError
+from reactdist.metrics.acc import acc, real_clips
+from reactdist.metrics.frcorr import frcorr
+from reactdist.metrics.frdist import frdist
+from reactdist.metrics.frdiv import frdiv
+from reactdist.metrics.frdvs import AcrossItems, across_items, frdvs
+from reactdist.metrics.frsyn import frsyn
+from reactdist.metrics.frvar import frvar
+from reactdist.metrics.inputs import Inputs, as_clips, check_inputs
+from reactdist.metrics.registry import Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS: tuple[Metric, ...] = (
+    Metric("FRCorr", frcorr, higher_is_better=True, summed_over_samples=True),
+    Metric("FRDist", frdist, higher_is_better=False, summed_over_samples=True),
+    Metric("FRDiv", frdiv, higher_is_better=True, may_be_undefined=True),
+    Metric("FRVar", frvar, higher_is_better=True),
+    Metric("FRDvs", frdvs, higher_is_better=True, prepare=across_items, may_be_undefined=True),
+    Metric("FRSyn", frsyn, higher_is_better=False, may_be_undefined=True),
+    Metric("ACC", acc, higher_is_better=True, prepare=real_clips),
+)
+"""Every metric that needs attributes only; FRRea needs rendered frames (`frrea.py`)."""
+
+
+def score(
+    predictions: Any,
+    listeners: Any,
+    speakers: Any,
+    neighbours: Any,
+    metrics: Sequence[str] | None = None,
+    *,
+    binarize_au: bool = False,
+    threads: int | None = None,
+    on_item: Callable[[], None] | None = None,
+) -> dict[str, float]:
+    """Mean of every metric over the items; arguments and errors as `score_items`.
+
+    Keys: the metrics' names; `FRCorr_mean`, `FRDist_mean` (a prediction, so that other K
+    compare); `published_FRSyn`; `<metric>_undefined_items` for FRDiv, FRDvs, FRSyn.
+    """
+    table = score_items(
+        predictions,
+        listeners,
+        speakers,
+        neighbours,
+        metrics,
+        binarize_au=binarize_au,
+        threads=threads,
+        on_item=on_item,
+    )
+    return reduce_items(table, num_samples=int(as_clips(predictions).shape[1]))
+
+
+def score_items(
+    predictions: Any,
+    listeners: Any,
+    speakers: Any,
+    neighbours: Any,
+    metrics: Sequence[str] | None = None,
+    *,
+    rows: Sequence[int] | np.ndarray | None = None,
+    across: AcrossItems | None = None,
+    binarize_au: bool = False,
+    threads: int | None = None,
+    on_item: Callable[[], None] | None = None,
+) -> pd.DataFrame:
+    """A row an item: column `item` and a float64 column a metric, NaN where it is undefined.
+
+    Args:
+        predictions: (N, K, T, 25) attributes, float16/32/64, ndarray, memmap or `Clips` reader.
+        listeners: (N, T, 25) real reactions.  speakers: (N, T, 25).
+        neighbours: (N, N) bool; [i, j]: the listener of item j is appropriate for item i.
+        metrics: names to compute, default all of `METRICS`.
+        rows: (B,) for a block of a larger set: `predictions` is (B, K, T, 25), the items `rows`
+            of the N; the others are whole. FRDvs then needs `across`.
+        across: `summarise(...)` of every block, added up.
+        binarize_au: action units of the predictions become 0 or 1 at 0.5 first.
+        threads: default OMP_NUM_THREADS, else the processors this process may use.
+        on_item: called after every item (a progress bar).
+
+    Raises:
+        InputError: shapes that do not fit, NaN, an unknown metric, an item without neighbour.
+    """
+    import pandas as pd
+
+    chosen = choose(metrics)
+    inputs = check_inputs(
+        predictions, listeners, speakers, neighbours, rows=rows, binarize_au=binarize_au
+    )
+    whole = _prepare(chosen, inputs, across)
+
+    def work(block_row: int) -> dict[str, float]:
+        item = inputs.item(block_row)
+        values: dict[str, float] = {"item": item.row}
+        for metric in chosen:
+            values.update(metric.per_item(item, whole[metric.name]))
+        if on_item is not None:
+            on_item()
+        return values
+
+    return pd.DataFrame(_map(work, range(len(inputs)), threads or default_threads()))
+
+
+def summarise(predictions: Any, *, binarize_au: bool = False) -> AcrossItems:
+    """What FRDvs needs of a block of predictions (B,K,T,25); add the blocks up with `+`."""
+    predictions = as_clips(predictions)
+    block, _, frames, _ = predictions.shape
+    truth = np.broadcast_to(np.float32(0), (block, frames, 25))
+    eye = np.eye(block, dtype=bool)
+    return across_items(check_inputs(predictions, truth, truth, eye, binarize_au=binarize_au))
+
+
+def reduce_items(table: pd.DataFrame, num_samples: int) -> dict[str, float]:
+    """The means of a `score_items` table over the items where each metric is defined."""
+    result: dict[str, float] = {}
+    for name in table.columns.drop("item"):
+        values = table[name].to_numpy()
+        defined = values[~np.isnan(values)]
+        result[name] = float(defined.mean()) if len(defined) else float("nan")
+        metric = _BY_NAME.get(name)
+        if metric and metric.summed_over_samples:
+            result[f"{name}_mean"] = result[name] / num_samples
+        if metric and metric.may_be_undefined:
+            result[f"{name}_undefined_items"] = float(len(values) - len(defined))
+    return result
+
+
+def choose(names: Sequence[str] | None) -> tuple[Metric, ...]:
+    """The metrics of these names in the suite's order; all for None."""
+    if names is None:
+        return METRICS
+    unknown = sorted(set(names) - set(_BY_NAME))
+    if unknown:
+        raise InputError(f"unknown metric {unknown[0]!r}", fix="known: " + ", ".join(_BY_NAME))
+    return tuple(metric for metric in METRICS if metric.name in names)
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS where set (Ray sets it to a task's CPUs), else the usable processors."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))
+
+
+def _prepare(
+    metrics: Iterable[Metric], inputs: Inputs, across: AcrossItems | None
+) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    for metric in metrics:
+        if metric.prepare is None:
+            whole[metric.name] = None
+        elif metric.name == "FRDvs" and across is not None:
+            whole[metric.name] = across
+        else:
+            whole[metric.name] = metric.prepare(inputs)
+    return whole
+
+
+def _map(
+    work: Callable[[int], dict[str, float]], items: Sequence[int], threads: int
+) -> list[dict[str, float]]:
+    if threads == 1 or len(items) == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(threads, len(items))) as pool:
+        return list(pool.map(work, items))
+
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
