@@ -10,12 +10,16 @@ Output, a dict of float32 arrays: `emotion` (B, K, T, 25) and `coefficients` (B,
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
+
+# The signature stored with the model says what goes in; see `predict`.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class ReactionModel(PythonModel):

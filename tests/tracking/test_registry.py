@@ -120,7 +120,7 @@ def test_the_registered_model_predicts_without_pickles(uri: str, tmp_path: Path)
     from reactdist.models import TransVAE, TransVAEConfig
 
     settings = {"task": "online", "feature_dim": 16, "latent_dim": 8, "window_size": 4,
-                "image_size": 32, "video_norm": "frame", "num_heads": 4}  # fmt: skip
+                "image_size": 40, "video_norm": "frame", "num_heads": 4}  # fmt: skip
     torch.manual_seed(0)
     model = TransVAE(TransVAEConfig(**settings))
     folder = export_model(
@@ -137,7 +137,7 @@ def test_the_registered_model_predicts_without_pickles(uri: str, tmp_path: Path)
     loaded = mlflow.pyfunc.load_model("models:/m/1")
     rng = np.random.default_rng(0)
     inputs = {
-        "video": rng.integers(0, 256, (2, 6, 3, 32, 32), dtype=np.uint8),
+        "video": rng.integers(0, 256, (2, 6, 3, 40, 40), dtype=np.uint8),
         "audio": rng.normal(size=(2, 6, 78)).astype(np.float32),
     }
     out = loaded.predict(inputs, params={"num_samples": 3, "seed": 5})
