@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from reactdist.data.faults import Damaged, Empty, Missing, NonFinite, Truncated
 from reactdist.errors import DataError
 from reactdist.schema import AUDIO_FEATURES, FRAME_RATE_HZ
 
@@ -67,15 +68,44 @@ def read_wav(path: str | Path) -> tuple[npt.NDArray[np.float32], int]:
     """(samples, channels) in [-1, 1] and the rate in Hz.
 
     Raises:
-        DataError: the file is missing or is not audio.
+        FileFault: missing, empty, cut short, not audio, or not finite.
     """
     import soundfile
 
+    path = Path(path)
+    if not path.is_file():
+        raise Missing("is missing", where=path)
+    _check_riff(path)
     try:
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise DataError(f"cannot read the audio ({error})", where=path) from None
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise Damaged(f"cannot read the audio ({error})", where=path) from None
+    if not len(samples):
+        raise Empty("holds no samples", where=path)
+    if not np.isfinite(samples).all():
+        raise NonFinite("holds samples that are not finite", where=path)
     return samples, int(rate)
+
+
+def _check_riff(path: Path) -> None:
+    """Walk the chunks of a wav file; libsndfile reads a file that was cut short without a word."""
+    size, position, kinds = path.stat().st_size, 12, []
+    if size == 0:
+        raise Empty("is empty", where=path)
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+            raise Damaged("is not a wav file", where=path)
+        while position + 8 <= size:
+            file.seek(position)
+            chunk = file.read(8)
+            kinds.append(chunk[:4])
+            length = int.from_bytes(chunk[4:8], "little")
+            # A writer that streamed did not know the length; what follows is all data then.
+            position = size if length == 0xFFFFFFFF else position + 8 + length + length % 2
+    # The padding byte after an odd last chunk is often left out.
+    if position > size + 1 or b"data" not in kinds:
+        raise Truncated("the file is cut short", where=path)
 
 
 def _mono(samples: npt.ArrayLike) -> npt.NDArray[np.float32]:

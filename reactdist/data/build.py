@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from reactdist.data.coefficients import read_mean_face
 from reactdist.data.lists import Pair, repeated
 from reactdist.data.manifest import MANIFEST_NAME, FileRecord, Manifest, SplitRecord, digest
 from reactdist.data.neighbours import cut, load_matrix, not_in_index
-from reactdist.data.pool import run_in_processes
+from reactdist.data.pool import dies, run_all
 from reactdist.data.release import Release
-from reactdist.data.shard_task import RECORDS, Group, ShardResult, ShardTask
+from reactdist.data.shard_task import RECORDS, Group, ShardResult, ShardTask, run_task, try_clip
 from reactdist.data.shards import Shards
 from reactdist.data.storage import Store
 from reactdist.errors import DataError, InputError
@@ -84,7 +83,7 @@ def build(
     )
     finished = _finished(plan)
     if finished is None:
-        run = runner or (lambda tasks: run_in_processes(tasks, workers or os.cpu_count() or 1))
+        run = runner or (lambda tasks: run_tasks(tasks, workers))
         results = sorted(run(plan.tasks), key=lambda r: (r.split, r.number))
         finish(plan, results)
         finished = Shards.open(out)
@@ -131,6 +130,24 @@ def make_plan(
         ]
     )
     return Plan(release, store, settings, tuple(tasks), duplicates, everything)
+
+
+def run_tasks(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[ShardResult]:
+    """The runner for one machine: a pool of processes."""
+    return run_all(
+        run_task, tasks, workers=workers, what="building shards", crashed=without_killers
+    )
+
+
+def without_killers(task: ShardTask) -> ShardResult:
+    """Run a task that took its process down, leaving out the clips that do it."""
+    killers = [
+        files.key
+        for group in task.groups
+        for files in group.files
+        if dies(try_clip, (files, task.settings))
+    ]
+    return run_task(task, frozenset(killers))
 
 
 def finish(plan: Plan, results: Sequence[ShardResult]) -> Manifest:

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from reactdist.data.audio import mfcc_features, read_wav
 from reactdist.data.codec import SEGMENT_FRAMES, SegmentCodec
-from reactdist.data.coefficients import coefficients_fault, read_coefficients
-from reactdist.data.emotion import emotion_fault, read_emotion
+from reactdist.data.coefficients import check_coefficients, read_coefficients
+from reactdist.data.emotion import check_emotion, read_emotion
+from reactdist.data.faults import Missing, Undecodable, WrongLength
 from reactdist.data.layouts.base import Frame, centre_crop
 from reactdist.data.release import ClipFiles
 from reactdist.data.rows import segment_column
-from reactdist.errors import DataError
 from reactdist.schema import CROP_PIXELS
 
 Floats = npt.NDArray[np.float32]
@@ -42,22 +42,22 @@ def encode_clip(files: ClipFiles, settings: ClipSettings) -> dict[str, object]:
     """The row of a clip: column name -> value; see `rows`.
 
     Raises:
-        DataError: anything is missing, damaged, non-finite, out of range or of another length.
+        FileFault: anything is missing, damaged, non-finite, out of range or of another length.
     """
     for modality, path in files.paths().items():
         if not path.exists():
-            raise DataError(f"{modality} is missing", where=path)
-    emotion = _sound(read_emotion(files.emotion), emotion_fault, files.emotion)
-    coefficients = _sound(
-        read_coefficients(files.coefficients), coefficients_fault, files.coefficients
-    )
+            raise Missing(f"{modality} is missing", where=path)
+    emotion = read_emotion(files.emotion)
+    check_emotion(emotion, files.emotion)
+    coefficients = read_coefficients(files.coefficients)
+    check_coefficients(coefficients, files.coefficients)
     video_frames = files.video_layout.header(files.video).num_frames
     num_frames = agreed_frames(
         {"video": video_frames, "emotion": len(emotion), "coefficients": len(coefficients)},
         files.key,
     )
     if num_frames < settings.min_frames:
-        raise DataError(
+        raise WrongLength(
             f"has {num_frames} frames, at least {settings.min_frames} are asked for",
             where=files.key,
         )
@@ -79,20 +79,13 @@ def agreed_frames(lengths: dict[str, int], key: str) -> int:
     """Frames that all modalities have.
 
     Raises:
-        DataError: they differ by more than the one frame that published files differ by.
+        WrongLength: they differ by more than the one frame that published files differ by.
     """
     shortest, longest = min(lengths.values()), max(lengths.values())
     if longest - shortest > LENGTH_SLACK_FRAMES or shortest < 1:
         shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"lengths differ: {shown} frames", where=key)
+        raise WrongLength(f"lengths differ: {shown} frames", where=key)
     return shortest
-
-
-def _sound(values: Floats, fault: object, path: Path) -> Floats:
-    found = fault(values)  # type: ignore[operator]
-    if found:
-        raise DataError(found[1], where=path)
-    return values
 
 
 def _encode_video(
@@ -106,7 +99,7 @@ def _encode_video(
         row[segment_column(number)] = settings.codec.encode(segment)
         done += len(segment)
     if done != num_frames:
-        raise DataError(f"only {done} of {num_frames} frames can be decoded", where=files.video)
+        raise Undecodable(f"only {done} of {num_frames} frames can be decoded", where=files.video)
 
 
 def _segments(files: ClipFiles, num_frames: int, size: int) -> Iterator[npt.NDArray[np.uint8]]:

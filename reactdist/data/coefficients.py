@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from reactdist.errors import DataError
+from reactdist.data.faults import (
+    Damaged,
+    Empty,
+    Missing,
+    NonFinite,
+    OutOfRange,
+    Truncated,
+    WrongShape,
+)
 from reactdist.schema import NUM_COEFFICIENTS
 
 LIMIT = 100.0
@@ -20,51 +29,81 @@ def read_npy(path: str | Path, mmap: bool = False) -> npt.NDArray[np.generic]:
     """A plain npy array; never unpickles.
 
     Raises:
-        DataError: missing, empty, cut short, a damaged header, pickled objects.
+        FileFault: missing, empty, cut short, a damaged header, pickled objects.
     """
+    path = Path(path)
+    if not path.is_file():
+        raise Missing("is missing", where=path)
+    size = path.stat().st_size
+    if size == 0:
+        raise Empty("is empty", where=path)
+    expected = _npy_bytes(path)
+    if expected > size:
+        raise Truncated(f"has {size} bytes, its header says {expected}", where=path)
+    if expected < size:
+        raise Damaged(f"has {size} bytes, its header says {expected}", where=path)
+    return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+
+
+def _npy_bytes(path: Path) -> int:
+    """Bytes that the header of an npy file promises for the whole file."""
     try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version not in ((1, 0), (2, 0)):
+                raise Damaged(f"npy format {version} is not one that is published", where=path)
+            read = np.lib.format.read_array_header_1_0
+            if version == (2, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            if dtype.hasobject:
+                raise Damaged("holds pickled objects, which are never loaded", where=path)
+            return file.tell() + math.prod(shape) * dtype.itemsize
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"cannot read the npy ({reason})", where=path) from None
+        raise Damaged(f"has no readable npy header ({reason})", where=path) from None
 
 
 def read_coefficients(path: str | Path) -> npt.NDArray[np.float32]:
-    """(T, 58) as stored, mean face included; may hold NaN, which `coefficients_fault` names.
+    """(T, 58) as stored, mean face included; may hold NaN, which `check_coefficients` refuses.
 
     Raises:
-        DataError: unreadable, or of another shape.
+        FileFault: unreadable, or of another shape.
     """
     array = read_npy(path)
     shape = array.shape
     if array.ndim == 3 and shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 2 or array.shape[1] != NUM_COEFFICIENTS:
-        raise DataError(
+        raise WrongShape(
             f"has shape {shape}, expected (T, 1, {NUM_COEFFICIENTS}) or (T, {NUM_COEFFICIENTS})",
             where=path,
         )
     if array.dtype.kind != "f":
-        raise DataError(f"holds {array.dtype}, expected float32", where=path)
+        raise WrongShape(f"holds {array.dtype}, expected float32", where=path)
     return array.astype(np.float32, copy=False)
 
 
-def coefficients_fault(values: npt.NDArray[np.float32]) -> tuple[str, str] | None:
-    """(kind, detail) of the first thing wrong with coefficients (T, 58), or None."""
+def check_coefficients(values: npt.NDArray[np.float32], path: str | Path) -> None:
+    """Refuse coefficients (T, 58) that are not finite or far outside of what was published.
+
+    Raises:
+        FileFault: names the first coefficient and frame.
+    """
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         frame, column = bad[0]
-        return "non-finite", f"coefficient {column} at frame {frame} is not finite"
+        raise NonFinite(f"coefficient {column} at frame {frame} is not finite", where=path)
     bad = np.argwhere(np.abs(values) > LIMIT)
     if len(bad):
         frame, column = bad[0]
-        return "out-of-range", f"coefficient {column} at frame {frame} is {values[frame, column]:g}"
-    return None
+        value = values[frame, column]
+        raise OutOfRange(f"coefficient {column} at frame {frame} is {value:g}", where=path)
 
 
 def read_mean_face(path: str | Path | None = None) -> npt.NDArray[np.float32]:
     """(58,) mean that model space is relative to; the published one by default."""
     array = read_npy(path or MEAN_FACE)
     if array.size != NUM_COEFFICIENTS or not np.isfinite(array).all():
-        raise DataError(f"is not a mean face of {NUM_COEFFICIENTS} numbers", where=path)
+        raise WrongShape(f"is not a mean face of {NUM_COEFFICIENTS} numbers", where=path)
     return array.reshape(NUM_COEFFICIENTS).astype(np.float32)

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reactdist.errors import DataError
+from reactdist.data.faults import (
+    Damaged,
+    Empty,
+    Missing,
+    NonFinite,
+    OutOfRange,
+    Truncated,
+    WrongShape,
+)
 from reactdist.schema import AFFECT_SLICE, ATTRIBUTES, NUM_ATTRIBUTES
 
 AFFECT_SLACK = 0.1
@@ -16,14 +24,19 @@ SLACK = 1e-3
 
 
 def read_emotion(path: str | Path) -> npt.NDArray[np.float32]:
-    """(T, 25) in file order; may hold NaN, which `emotion_fault` names.
+    """(T, 25) in file order; may hold NaN, which `check_emotion` refuses.
 
     Raises:
-        DataError: missing, empty, cut short, a cell that is no number, other columns.
+        FileFault: missing, empty, cut short, a cell that is no number, other columns.
     """
     import pyarrow as pa
     from pyarrow import csv
 
+    path = Path(path)
+    if not path.is_file():
+        raise Missing("is missing", where=path)
+    if path.stat().st_size == 0:
+        raise Empty("is empty", where=path)
     try:
         table = csv.read_csv(
             str(path),
@@ -32,29 +45,36 @@ def read_emotion(path: str | Path) -> npt.NDArray[np.float32]:
         )
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"cannot read the csv ({reason})", where=path) from None
+        kind = Truncated if "got" in reason else Damaged
+        raise kind(f"cannot read the csv ({reason})", where=path) from None
+    if table.num_rows == 0:
+        raise Empty("holds no rows", where=path)
     names = [name.strip().lower() for name in table.column_names]
     if len(names) != NUM_ATTRIBUTES:
-        raise DataError(f"has {len(names)} columns, expected {NUM_ATTRIBUTES}", where=path)
+        raise WrongShape(f"has {len(names)} columns, expected {NUM_ATTRIBUTES}", where=path)
     for name, expected in zip(names, ATTRIBUTES, strict=True):
         if name != expected.lower():
-            raise DataError(f"column {expected} is named {name!r}", where=path)
+            raise WrongShape(f"column {expected} is named {name!r}", where=path)
     values = np.empty((table.num_rows, NUM_ATTRIBUTES), np.float32)
     for column, name in enumerate(ATTRIBUTES):
         try:
             cells = table.column(column).cast(pa.float32())
         except pa.ArrowException:
-            raise DataError(f"column {name} holds a cell that is no number", where=path) from None
+            raise Damaged(f"column {name} holds a cell that is no number", where=path) from None
         values[:, column] = cells.to_numpy()
     return values
 
 
-def emotion_fault(values: npt.NDArray[np.float32]) -> tuple[str, str] | None:
-    """(kind, detail) of the first thing wrong with attributes (T, 25), or None."""
+def check_emotion(values: npt.NDArray[np.float32], path: str | Path) -> None:
+    """Refuse attributes (T, 25) that are not finite or not in their published ranges.
+
+    Raises:
+        FileFault: names the first attribute and frame.
+    """
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         frame, column = bad[0]
-        return "non-finite", f"{ATTRIBUTES[column]} at frame {frame} is not finite"
+        raise NonFinite(f"{ATTRIBUTES[column]} at frame {frame} is not finite", where=path)
     low = np.zeros(NUM_ATTRIBUTES, np.float32) - SLACK
     high = np.ones(NUM_ATTRIBUTES, np.float32) + SLACK
     low[AFFECT_SLICE], high[AFFECT_SLICE] = -1 - AFFECT_SLACK, 1 + AFFECT_SLACK
@@ -62,5 +82,4 @@ def emotion_fault(values: npt.NDArray[np.float32]) -> tuple[str, str] | None:
     if len(bad):
         frame, column = bad[0]
         value = values[frame, column]
-        return "out-of-range", f"{ATTRIBUTES[column]} at frame {frame} is {value:g}"
-    return None
+        raise OutOfRange(f"{ATTRIBUTES[column]} at frame {frame} is {value:g}", where=path)

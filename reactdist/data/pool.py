@@ -1,58 +1,115 @@
-"""Running shard tasks in processes of this machine, with a progress bar."""
+"""Work on many items in processes of this machine; one item cannot take the others down."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from reactdist.data.shard_task import ShardResult, ShardTask, run_task
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 2
+"""Items handed out for each worker: one it works on, one that waits for it."""
 
 
-def worker_context() -> Any:
-    """Fork from a clean server process that has already imported the heavy parts."""
+def run_all(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int | None,
+    what: str,
+    crashed: Callable[[T], R],
+) -> Iterator[R]:
+    """`function(item)` of all items, as they finish; `crashed(item)` where the process died.
+
+    `workers`: processes, as many as cores by default. Errors that `function` raises pass through.
+    """
+    waiting = deque(items)
+    with progress(len(items), what) as advance:
+        while waiting:
+            running: dict[Future[R], T] = {}
+            size = min(workers or os.cpu_count() or 1, len(waiting))
+            with _executor(size) as pool:
+                try:
+                    for result in _drain(pool, AHEAD * size, function, waiting, running):
+                        yield result
+                        advance()
+                    return
+                except BrokenProcessPool:
+                    suspects = list(running.values())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+            # A process died (a decoder fault, or killed for memory) and took the pool along; the
+            # item at fault is one of those handed out, and shows itself when run alone.
+            for item in suspects:
+                yield _run_alone(function, item, crashed)
+                advance()
+
+
+def dies(function: Callable[[T], Any], item: T) -> bool:
+    """Whether `function(item)`, run alone in a process, ends the process."""
+    with _executor(1) as pool:
+        try:
+            pool.submit(function, item).result()
+        except BrokenProcessPool:
+            return True
+    return False
+
+
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr, quiet where stderr is no terminal; yields its advance function."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    """Workers forked from a clean server process that has already imported the heavy parts."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["reactdist.data.preload"])
-    return context
+    return ProcessPoolExecutor(max(workers, 1), mp_context=context)
 
 
-def run_in_processes(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardResult]:
-    """Results of all tasks, as they finish."""
-    with (
-        progress(len(tasks), "building shards") as advance,
-        ProcessPoolExecutor(min(workers, len(tasks)) or 1, mp_context=worker_context()) as pool,
-    ):
-        futures = [pool.submit(run_task, task) for task in tasks]
+def _drain(
+    pool: ProcessPoolExecutor,
+    limit: int,
+    function: Callable[[T], R],
+    waiting: deque[T],
+    running: dict[Future[R], T],
+) -> Iterator[R]:
+    """Hand out `waiting` a few at a time; `running` always holds what is handed out."""
+    while waiting or running:
+        while waiting and len(running) < limit:
+            item = waiting.popleft()
+            try:
+                running[pool.submit(function, item)] = item
+            except BrokenProcessPool:
+                waiting.appendleft(item)
+                raise
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            result = future.result()
+            del running[future]
+            yield result
+
+
+def _run_alone(function: Callable[[T], R], item: T, crashed: Callable[[T], R]) -> R:
+    with _executor(1) as pool:
         try:
-            for future in as_completed(futures):
-                yield future.result()
-                advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-class progress:
-    """A rich progress bar on stderr that stays quiet where stderr is not a terminal."""
-
-    def __init__(self, total: int, what: str) -> None:
-        from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        self._bar = Progress(
-            *Progress.get_default_columns()[:2],
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(what, total=total)
-
-    def __enter__(self) -> Any:
-        self._bar.start()
-        return lambda: self._bar.advance(self._task)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+            return pool.submit(function, item).result()
+        except BrokenProcessPool:
+            return crashed(item)

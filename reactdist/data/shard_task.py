@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,6 +90,12 @@ def run_task(task: ShardTask, avoid: frozenset[str] = frozenset()) -> ShardResul
     result = ShardResult(task.split, task.number, shard, tuple(left_out), task.plan)
     task.store.write(task.record_file, json.dumps(asdict(result)).encode())
     return result
+
+
+def try_clip(clip: tuple[ClipFiles, ClipSettings]) -> None:
+    """Encode a clip for nothing, to see whether the process survives it."""
+    with suppress(DataError):
+        encode_clip(*clip)
 
 
 def read_record(task: ShardTask) -> ShardResult | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from reactdist.errors import DataError
+from reactdist.data.faults import Empty, WrongShape
 from reactdist.schema import CROP_PIXELS, FRAME_PIXELS
 
 Frame = npt.NDArray[np.uint8]
@@ -27,7 +27,7 @@ class VideoHeader:
 
 
 class VideoLayout(Protocol):
-    """One way to store a clip's frames. Errors are DataError and name the file."""
+    """One way to store a clip's frames. Errors are FileFault and name the file."""
 
     name: str
     suffix: str
@@ -59,9 +59,9 @@ class EmotionLayout(Protocol):
 def checked_size(header: VideoHeader, path: Path) -> VideoHeader:
     """`header` if the frames are the published face crops (256) or their centre (224)."""
     if header.num_frames < 1:
-        raise DataError("the video has no frames", where=path)
+        raise Empty("the video has no frames", where=path)
     if header.height != header.width or header.height not in (FRAME_PIXELS, CROP_PIXELS):
-        raise DataError(
+        raise WrongShape(
             f"frames are {header.width}x{header.height}, "
             f"expected {FRAME_PIXELS}x{FRAME_PIXELS} (or {CROP_PIXELS}x{CROP_PIXELS} packed)",
             where=path,

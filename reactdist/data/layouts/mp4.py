@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from reactdist.data.faults import Damaged, Empty, Truncated, Undecodable
 from reactdist.data.layouts.base import Frame, VideoHeader, checked_size
-from reactdist.errors import DataError
 
 
 class Mp4Video:
@@ -26,15 +26,16 @@ class Mp4Video:
         try:
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
+                declared = stream.frames
                 first = next(container.decode(stream), None)
             with av.open(str(path)) as container:
                 packets = sum(1 for p in container.demux(video=0) if p.size)
         except (av.FFmpegError, IndexError, ValueError) as error:
-            raise DataError(f"the container cannot be opened ({error})", where=path) from None
+            raise Damaged(f"the container cannot be opened ({error})", where=path) from None
         if first is None:
-            raise DataError("the video has no frames", where=path)
-        if stream.frames and packets != stream.frames:
-            raise DataError(f"holds {packets} frames, its header says {stream.frames}", where=path)
+            raise Empty("the video has no frames", where=path)
+        if declared and packets != declared:
+            raise Truncated(f"holds {packets} frames, its header says {declared}", where=path)
         return checked_size(VideoHeader(packets, first.height, first.width), path)
 
     def frames(self, path: Path) -> Iterator[Frame]:
@@ -50,11 +51,11 @@ class Mp4Video:
                 stream.codec_context.options = {"err_detect": "explode"}
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
-                        raise DataError(f"frame {number} is damaged", where=path)
+                        raise Undecodable(f"frame {number} is damaged", where=path)
                     yield frame.to_ndarray(format="rgb24")
                     number += 1
         except (av.FFmpegError, IndexError, ValueError) as error:
-            raise DataError(f"frame {number} cannot be decoded ({error})", where=path) from None
+            raise Undecodable(f"frame {number} cannot be decoded ({error})", where=path) from None
 
 
 def _check_boxes(path: Path) -> None:
@@ -65,7 +66,7 @@ def _check_boxes(path: Path) -> None:
     try:
         size = path.stat().st_size
         if size == 0:
-            raise DataError("is empty", where=path)
+            raise Empty("is empty", where=path)
         kinds, position = [], 0
         with path.open("rb") as file:
             while position < size:
@@ -77,12 +78,12 @@ def _check_boxes(path: Path) -> None:
                 elif length == 0:
                     length = size - position
                 if length < 8 or not kind.isalnum():
-                    raise DataError("the container is damaged", where=path)
+                    raise Damaged("the container is damaged", where=path)
                 kinds.append(kind)
                 position += length
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from None
+        raise Damaged(f"cannot be read ({error.strerror})", where=path) from None
     if position != size or b"moov" not in kinds or b"mdat" not in kinds:
-        raise DataError("the file is cut short", where=path)
+        raise Truncated("the file is cut short", where=path)
     if kinds[0] != b"ftyp":
-        raise DataError("the container is damaged", where=path)
+        raise Damaged("the container is damaged", where=path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from reactdist.data.coefficients import read_npy
+from reactdist.data.faults import NonFinite, OutOfRange, WrongShape
 from reactdist.data.layouts.base import Frame, VideoHeader, checked_size
-from reactdist.errors import DataError
 
 PROBES = 8
 """Frames looked at without reading the whole 452 MB."""
@@ -41,7 +41,7 @@ class PackedVideo:
     def _open(self, path: Path) -> np.ndarray:
         array = read_npy(path, mmap=True)
         if array.ndim != 4 or array.shape[1] != 3 or array.dtype.kind != "f":
-            raise DataError(
+            raise WrongShape(
                 f"has shape {array.shape} of {array.dtype}, expected (T, 3, 224, 224) of float32",
                 where=path,
             )
@@ -51,8 +51,8 @@ class PackedVideo:
 def _to_uint8(frame: np.ndarray, path: Path, number: int) -> Frame:
     """(3, H, W) in [-1, 1] -> (H, W, 3) uint8."""
     if not np.isfinite(frame).all():
-        raise DataError(f"frame {number} is not finite", where=path)
+        raise NonFinite(f"frame {number} is not finite", where=path)
     if np.abs(frame).max() > 1 + SLACK:
-        raise DataError(f"frame {number} leaves [-1, 1]", where=path)
+        raise OutOfRange(f"frame {number} leaves [-1, 1]", where=path)
     scaled = np.rint((frame.transpose(1, 2, 0) + 1) * 127.5)
     return scaled.clip(0, 255).astype(np.uint8)

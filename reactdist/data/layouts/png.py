@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reactdist.data.faults import Damaged, Empty, Missing, Truncated, Undecodable, WrongShape
 from reactdist.data.layouts.base import Frame, VideoHeader, checked_size
-from reactdist.errors import DataError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TRAILER = b"\0\0\0\0IEND\xaeB`\x82"
@@ -29,7 +29,7 @@ class PngVideo:
         files = self._files(path)
         sizes = {_png_size(file) for file in files}
         if len(sizes) != 1:
-            raise DataError(f"pictures of {len(sizes)} sizes", where=path)
+            raise WrongShape(f"pictures of {len(sizes)} sizes", where=path)
         width, height = sizes.pop()
         return checked_size(VideoHeader(len(files), height, width), path)
 
@@ -41,18 +41,18 @@ class PngVideo:
                 with Image.open(file) as picture:
                     yield np.asarray(picture.convert("RGB"))
             except (OSError, ValueError, SyntaxError) as error:
-                raise DataError(f"cannot be decoded ({error})", where=file) from None
+                raise Undecodable(f"cannot be decoded ({error})", where=file) from None
 
     def _files(self, path: Path) -> list[Path]:
         try:
             numbers = sorted(int(f.stem) for f in path.glob("*.png") if f.stem.isdecimal())
         except OSError as error:
-            raise DataError(f"cannot be read ({error.strerror})", where=path) from None
+            raise Damaged(f"cannot be read ({error.strerror})", where=path) from None
         if not numbers:
-            raise DataError("the video has no frames", where=path)
+            raise Empty("the video has no frames", where=path)
         missing = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
         if missing:
-            raise DataError(f"picture {missing[0]}.png is missing", where=path)
+            raise Missing(f"picture {missing[0]}.png is missing", where=path)
         return [path / f"{number}.png" for number in numbers]
 
 
@@ -64,10 +64,12 @@ def _png_size(file: Path) -> tuple[int, int]:
             stream.seek(-min(len(TRAILER), len(head)), 2)
             tail = stream.read()
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=file) from None
+        raise Damaged(f"cannot be read ({error.strerror})", where=file) from None
+    if not head:
+        raise Empty("is empty", where=file)
     if len(head) < 24 or not head.startswith(SIGNATURE):
-        raise DataError("is empty" if not head else "is not a PNG", where=file)
+        raise Damaged("is not a PNG", where=file)
     if tail != TRAILER:
-        raise DataError("the file is cut short", where=file)
+        raise Truncated("the file is cut short", where=file)
     width, height = struct.unpack(">II", head[16:24])
     return width, height
