@@ -25,6 +25,8 @@ STRIP = 64
 """Rows walked together; a multiple of every vector width, and D * STRIP floats stay in L1."""
 FAR = np.float32(1e17)
 """Padding value: its square times 25 attributes is finite in float32, and no path pays it."""
+_SAFE = 1 - 1e-4
+"""Far more than the rounding of a float32 sum over a path."""
 
 
 def pack_rows(clip: np.ndarray) -> np.ndarray:
@@ -46,14 +48,20 @@ def pack_columns(clip: np.ndarray) -> np.ndarray:
 def squared_dtw_kernel(attributes: int) -> Callable[..., Any]:
     """The kernel for a fixed number of attributes (fixed, so that the compiler unrolls the sum).
 
-    It is called as `kernel(rows, columns, num_rows, num_columns, limit)` with packed float32
-    clips and returns DTW squared as float32, or infinity once no path can stay at or under
-    `limit` (early abandoning; every path crosses the last row of every strip).
+    It is called as `kernel(rows, columns, num_rows, num_columns, limit, to_come)` with packed
+    float32 clips and returns DTW squared as float32, or infinity once no path can stay at or
+    under `limit`: every path crosses the last row of every strip, and the rows after strip s cost
+    at least `to_come[s]` (zeros, or `box_bound`).
     """
 
     @kernel
     def squared_dtw(
-        rows: np.ndarray, columns: np.ndarray, num_rows: int, num_columns: int, limit: float
+        rows: np.ndarray,
+        columns: np.ndarray,
+        num_rows: int,
+        num_columns: int,
+        limit: float,
+        to_come: np.ndarray,
     ) -> np.float32:
         infinity = np.float32(np.inf)
         # above[j + 1]: the cell of column j in the last row of the strip above.
@@ -89,8 +97,36 @@ def squared_dtw_kernel(attributes: int) -> Callable[..., Any]:
                     above[uintp(column + 1)] = value
                     least = min(least, value)
                 older, old, now = old, now, older
-            if least > limit:
+            if least + to_come[strip] > limit:
                 return infinity
         return above[uintp(num_columns)]
 
     return squared_dtw
+
+
+@kernel
+def box_bound(
+    clip: np.ndarray, frames: int, low: np.ndarray, high: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """What warping a packed `clip` (D, at least T) onto any clip within a box must cost.
+
+    Each frame is matched with some frame of the other clip, whose attributes lie in
+    [low, high] (D,), so it costs at least its squared distance to the box (LB_Keogh without a
+    window). Returns the sum over the T frames, and (strips,) the sum over the frames after each
+    strip, both a little low, so that they stay bounds of a float32 sum.
+    """
+    strips = (frames + STRIP - 1) // STRIP
+    costs = np.zeros(strips * STRIP, np.float32)
+    for attribute in range(len(low)):
+        series = clip[attribute]
+        bottom, top = low[attribute], high[attribute]
+        for t in range(frames):
+            outside = max(series[t] - top, np.float32(0)) + max(bottom - series[t], np.float32(0))
+            costs[t] += outside * outside
+    to_come = np.zeros(strips)
+    total = 0.0
+    for strip in range(strips - 1, -1, -1):
+        to_come[strip] = total * _SAFE
+        for t in range(strip * STRIP, min((strip + 1) * STRIP, frames)):
+            total += costs[t]
+    return total * _SAFE, to_come

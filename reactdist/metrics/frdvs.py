@@ -11,11 +11,14 @@ sum over j |p_i - p_j|^2 = N |p_i - M|^2 + S.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from reactdist.metrics.inputs import Inputs, Item
+from reactdist.errors import InputError
+from reactdist.metrics.inputs import Inputs, Item, check_predictions
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class AcrossItems:
             count, self.mean + step * (other.count / count), self.spread + other.spread + shift
         )
 
+    @property
+    def frdvs(self) -> float:
+        """FRDvs of the set; NaN for fewer than two items."""
+        if self.count < 2:
+            return float("nan")
+        return 2 * self.spread / ((self.count - 1) * self.mean.size)
+
 
 def across_items(inputs: Inputs) -> AcrossItems:
     """All predictions of `inputs` summed up, an item at a time."""
@@ -56,3 +66,39 @@ def frdvs(item: Item, across: AcrossItems) -> dict[str, float]:
     step = item.predictions - across.mean
     distance = across.count * float(np.vdot(step, step)) + across.spread
     return {"FRDvs": distance / ((across.count - 1) * step.size)}
+
+
+def leave_one_session_out(
+    predictions: Any, sessions: Sequence[object] | np.ndarray, *, binarize_au: bool = False
+) -> np.ndarray:
+    """(S,) FRDvs without each session in turn, for `intervals.jackknife_interval`.
+
+    predictions (N,K,T,25) are read twice, the second time a session after another; sessions (N,)
+    are labels. The spread of what is left follows from the session's own mean and spread.
+    """
+    inputs = check_predictions(predictions, binarize_au=binarize_au)
+    labels, groups = np.unique(np.asarray(sessions), return_inverse=True)
+    if groups.shape != (len(inputs),):
+        raise InputError(
+            f"{groups.size} session labels for {len(inputs)} items", fix="one label an item"
+        )
+    whole = across_items(inputs)
+    return np.array(
+        [_without(whole, inputs, np.flatnonzero(groups == group)) for group in range(len(labels))]
+    )
+
+
+def _without(whole: AcrossItems, inputs: Inputs, members: np.ndarray) -> float:
+    """FRDvs of `whole` without the items `members`."""
+    left = whole.count - len(members)
+    if left < 2:
+        return float("nan")
+    shift = np.zeros_like(whole.mean)
+    inside = 0.0
+    for member in members:
+        step = inputs.sample(int(member)) - whole.mean
+        shift += step
+        inside += float(np.vdot(step, step))
+    # sum |p - M|^2 over the rest, less what moving the mean to the rest's own saves
+    spread = whole.spread - inside - float(np.vdot(shift, shift)) / left
+    return 2 * spread / ((left - 1) * whole.mean.size)

@@ -14,14 +14,18 @@ published arithmetic, NaN included.
 from __future__ import annotations
 
 import numpy as np
+from numba import uintp
 
 from reactdist.metrics.inputs import Item
 from reactdist.metrics.jit import kernel
 
 MAX_LAG = 49
 """frames; the published 2 s at 25 frames/s, less one."""
+NUM_LAGS = 2 * MAX_LAG + 1
 _TIE = 1e-9
 """Peaks closer than this are one peak (periodic motion): rounding must not choose."""
+_FAINT = 1e-6
+"""Share of a series' variation under which running sums lose digits in an overlap."""
 
 
 def frsyn(item: Item, _: object = None) -> dict[str, float]:
@@ -59,49 +63,95 @@ def synchrony_lags(predictions: np.ndarray, speaker: np.ndarray) -> tuple[np.nda
 
 
 def _rows(clips: np.ndarray) -> np.ndarray:
-    """(M, T, 25) -> (M, 25, T) float64, each attribute less its first value.
-
-    Subtracting a value of the series leaves a constant attribute exactly zero.
-    """
-    rows = np.ascontiguousarray(clips.transpose(0, 2, 1), dtype=np.float64)
-    return rows - rows[:, :, :1]
+    """(M, T, 25) -> (M, 25, T) float64."""
+    return np.ascontiguousarray(clips.transpose(0, 2, 1), dtype=np.float64)
 
 
+@kernel
 def lagged_correlations(predictions: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     """(K, 25, 99) Pearson's r of predictions (K, 25, T) and speaker (25, T) at lags -49..49.
 
     At lag l > 0 frame t + l of the prediction meets frame t of the speaker. Means and variances
-    are those of the overlap itself. NaN where either side is constant in the overlap.
+    are those of the overlap itself, from running sums. NaN where a side is constant in it.
     """
-    return _lagged_correlations(predictions, speaker, MAX_LAG)
-
-
-@kernel
-def _lagged_correlations(predictions: np.ndarray, speaker: np.ndarray, max_lag: int) -> np.ndarray:
     samples, attributes, frames = predictions.shape
-    result = np.empty((samples, attributes, 2 * max_lag + 1))
+    result = np.empty((samples, attributes, NUM_LAGS))
     for attribute in range(attributes):
-        other = speaker[attribute] - speaker[attribute].mean()
-        other_runs = _edge_runs(speaker[attribute])
+        raw_other = speaker[attribute]
+        other = raw_other - raw_other.mean()  # keeps the running sums small, hence exact
+        other_sums, other_squares = _running_sums(other)
+        other_head, other_tail = _constant_ends(raw_other)
         for k in range(samples):
-            one = predictions[k, attribute] - predictions[k, attribute].mean()
-            one_runs = _edge_runs(predictions[k, attribute])
-            for index in range(2 * max_lag + 1):
-                lag = index - max_lag
+            raw = predictions[k, attribute]
+            one = raw - raw.mean()
+            sums, squares = _running_sums(one)
+            head, tail = _constant_ends(raw)
+            products = _lagged_products(one, other)
+            for index in range(NUM_LAGS):
+                lag = index - MAX_LAG
                 length = frames - abs(lag)
-                # Overlaps are a tail of one side and a head of the other.
-                if lag >= 0:
-                    constant = length <= one_runs[1] or length <= other_runs[0]
-                    tail, head = one[lag:], other[:length]
+                # The overlap is frames [start, start + length) of each side.
+                start, other_start = max(lag, 0), max(-lag, 0)
+                ends = (head, other_tail) if lag < 0 else (tail, other_head)
+                if length <= ends[0] or length <= ends[1]:
+                    result[k, attribute, index] = np.nan
+                    continue
+                x = sums[start + length] - sums[start]
+                y = other_sums[other_start + length] - other_sums[other_start]
+                xx = squares[start + length] - squares[start]
+                yy = other_squares[other_start + length] - other_squares[other_start]
+                spread, other_spread = xx - x * x / length, yy - y * y / length
+                faint = spread < _FAINT * squares[frames]
+                if faint or other_spread < _FAINT * other_squares[frames]:
+                    overlap = one[start : start + length]
+                    meets = other[other_start : other_start + length]
+                    result[k, attribute, index] = _pearson(overlap, meets)
                 else:
-                    constant = length <= one_runs[0] or length <= other_runs[1]
-                    tail, head = other[-lag:], one[:length]
-                result[k, attribute, index] = np.nan if constant else _pearson(tail, head)
+                    covariance = products[index] - x * y / length
+                    result[k, attribute, index] = covariance / np.sqrt(spread * other_spread)
     return result
 
 
 @kernel
-def _edge_runs(series: np.ndarray) -> tuple[int, int]:
+def _lagged_products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(99,) sums over the overlap of one[t + lag] * other[t], lags side by side in registers."""
+    frames = len(one)
+    padded = np.zeros(frames + NUM_LAGS + 3)  # zeros outside the clip add nothing
+    padded[MAX_LAG : MAX_LAG + frames] = one
+    steady = np.zeros(frames + 3)
+    steady[:frames] = other
+    result = np.zeros(NUM_LAGS)
+    for signed_frame in range(0, frames, 4):
+        t = uintp(signed_frame)
+        y0, y1 = steady[t], steady[t + uintp(1)]
+        y2, y3 = steady[t + uintp(2)], steady[t + uintp(3)]
+        for signed_index in range(NUM_LAGS):
+            x = t + uintp(signed_index)
+            result[signed_index] += (padded[x] * y0 + padded[x + uintp(1)] * y1) + (
+                padded[x + uintp(2)] * y2 + padded[x + uintp(3)] * y3
+            )
+    return result
+
+
+@kernel
+def _pearson(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's r in two passes: the exact but slow way."""
+    x, y = one - one.mean(), other - other.mean()
+    return (x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum())
+
+
+@kernel
+def _running_sums(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T + 1,) sums of the first n values and of their squares."""
+    sums, squares = np.zeros(len(series) + 1), np.zeros(len(series) + 1)
+    for t in range(len(series)):
+        sums[t + 1] = sums[t] + series[t]
+        squares[t + 1] = squares[t] + series[t] * series[t]
+    return sums, squares
+
+
+@kernel
+def _constant_ends(series: np.ndarray) -> tuple[int, int]:
     """Lengths of the constant stretches at the head and at the tail of a series."""
     frames = len(series)
     head = 1
@@ -111,18 +161,3 @@ def _edge_runs(series: np.ndarray) -> tuple[int, int]:
     while tail < frames and series[frames - 1 - tail] == series[frames - 1]:
         tail += 1
     return head, tail
-
-
-@kernel
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    sum_x = sum_y = sum_xx = sum_yy = sum_xy = 0.0
-    for t in range(len(x)):
-        sum_x += x[t]
-        sum_y += y[t]
-        sum_xx += x[t] * x[t]
-        sum_yy += y[t] * y[t]
-        sum_xy += x[t] * y[t]
-    length = len(x)
-    covariance = sum_xy - sum_x * sum_y / length
-    spread = (sum_xx - sum_x * sum_x / length) * (sum_yy - sum_y * sum_y / length)
-    return covariance / np.sqrt(spread)

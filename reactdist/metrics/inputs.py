@@ -131,7 +131,7 @@ def check_inputs(
         )
     total = listeners.shape[0]
     chosen = np.arange(total) if rows is None else np.asarray(rows, dtype=np.int64)
-    if len(predictions.shape) and predictions.shape[0] != len(chosen):
+    if predictions.shape[0] != len(chosen):
         raise InputError(
             f"predictions hold {predictions.shape[0]} items, there are {len(chosen)}",
             fix="score the items of the lists, in their order",
@@ -149,6 +149,16 @@ def check_inputs(
         num_frames=_common_frames(predictions.shape[2], listeners.shape[1]),
         binarize_au=binarize_au,
     )
+
+
+def check_predictions(predictions: Any, *, binarize_au: bool = False) -> Inputs:
+    """`Inputs` of predictions (B,K,T,25) alone, for what needs no truth."""
+    predictions = as_clips(predictions)
+    _check_shape("predictions", predictions, "(N, K, T, 25)", 4)
+    block, _, frames, attributes = predictions.shape
+    truth = np.broadcast_to(np.float32(0), (block, frames, attributes))
+    neighbours = np.eye(block, dtype=bool)
+    return check_inputs(predictions, truth, truth, neighbours, binarize_au=binarize_au)
 
 
 def as_clips(values: Any) -> Clips:

@@ -21,7 +21,7 @@ from reactdist.metrics.frdiv import frdiv
 from reactdist.metrics.frdvs import AcrossItems, across_items, frdvs
 from reactdist.metrics.frsyn import frsyn
 from reactdist.metrics.frvar import frvar
-from reactdist.metrics.inputs import Inputs, as_clips, check_inputs
+from reactdist.metrics.inputs import Inputs, as_clips, check_inputs, check_predictions
 from reactdist.metrics.registry import Metric
 
 if TYPE_CHECKING:
@@ -120,11 +120,7 @@ def score_items(
 
 def summarise(predictions: Any, *, binarize_au: bool = False) -> AcrossItems:
     """What FRDvs needs of a block of predictions (B,K,T,25); add the blocks up with `+`."""
-    predictions = as_clips(predictions)
-    block, _, frames, _ = predictions.shape
-    truth = np.broadcast_to(np.float32(0), (block, frames, 25))
-    eye = np.eye(block, dtype=bool)
-    return across_items(check_inputs(predictions, truth, truth, eye, binarize_au=binarize_au))
+    return across_items(check_predictions(predictions, binarize_au=binarize_au))
 
 
 def reduce_items(table: pd.DataFrame, num_samples: int) -> dict[str, float]:

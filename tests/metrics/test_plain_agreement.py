@@ -1,0 +1,67 @@
+"""The fast suite against the same definitions in loops over tslearn's dtw and numpy's corrcoef."""
+
+import numpy as np
+import pytest
+
+from reactdist.metrics import score
+from reactdist.metrics.frdist import nearest_distances
+from reactdist.metrics.frsyn import lagged_correlations
+from reactdist.metrics.plain import PLAIN, correlation_at, distance, plain_score
+
+
+@pytest.mark.parametrize(("seed", "frames"), [(0, 60), (1, 64), (2, 65), (3, 129)])
+def test_every_metric_agrees(seed, frames, clips, neighbours) -> None:
+    arrays = (
+        clips(seed, 4, 3, frames=frames),
+        clips(seed + 10, 4, frames=frames),
+        clips(seed + 20, 4, frames=frames),
+        neighbours(seed, 4),
+    )
+    fast, plain = score(*arrays), plain_score(*arrays)
+    assert set(plain) == set(PLAIN) <= set(fast)
+    for name, value in plain.items():
+        assert fast[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_float_types_agree(dtype, clips, neighbours) -> None:
+    arrays = [clips(7, 3, 2).astype(dtype), clips(8, 3).astype(dtype), clips(9, 3).astype(dtype)]
+    plain = plain_score(*(array.astype(np.float64) for array in arrays), neighbours(7, 3))
+    fast = score(*arrays, neighbours(7, 3))
+    for name, value in plain.items():
+        assert fast[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+
+
+@pytest.mark.parametrize("kind", ["noise", "motion", "far apart", "copies"])
+def test_pruning_changes_no_bit(kind, clips) -> None:
+    generator = np.random.default_rng(5)
+    predictions, listeners = clips(1, 4, frames=200), clips(2, 9, frames=200)
+    if kind == "noise":
+        predictions = generator.random((4, 200, 25), np.float32)
+        listeners = generator.random((9, 200, 25), np.float32)
+    elif kind == "far apart":
+        listeners = listeners + np.arange(9, dtype=np.float32)[:, None, None]
+    elif kind == "copies":
+        listeners[3:6] = predictions[:3]
+    pruned = nearest_distances(predictions, listeners)
+    assert (pruned == nearest_distances(predictions, listeners, prune=False)).all()
+    plain = [min(distance(truth, one) for truth in listeners) for one in predictions]
+    np.testing.assert_allclose(pruned, plain, rtol=1e-5)
+
+
+def test_correlations_at_every_lag_agree(clips) -> None:
+    predictions, speaker = clips(3, 2, frames=90), clips(4, frames=90)
+    # Constant at one end only: undefined at some lags; and a wiggle beside a huge step, where
+    # running sums alone would lose every digit.
+    predictions[0, :60, 2] = 0.25
+    speaker[30:, 4] = 0.25
+    predictions = predictions.astype(np.float64)
+    predictions[1, :, 20] = np.where(np.arange(90) < 5, 1e4, 1e-5 * predictions[1, :, 20])
+    ours = lagged_correlations(
+        np.ascontiguousarray(predictions.transpose(0, 2, 1)),
+        np.ascontiguousarray(speaker.T.astype(np.float64)),
+    )
+    for k in range(2):
+        for index, lag in enumerate(range(-49, 50)):
+            plain = correlation_at(lag, predictions[k], speaker.astype(np.float64))
+            np.testing.assert_allclose(ours[k, :, index], plain, rtol=1e-6, atol=1e-8)
