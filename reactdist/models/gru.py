@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reactdist.models import checks
 from reactdist.models.losses import DIVERSITY_WEIGHT, kl_loss, reconstruction_loss
 from reactdist.models.protocol import Reaction
-from reactdist.models.video_encoder import as_pixels
+from reactdist.models.stem import as_pixels
 from reactdist.schema import AUDIO_FEATURES, CROP_PIXELS, NUM_ATTRIBUTES, NUM_COEFFICIENTS
 
 CHANNELS = NUM_COEFFICIENTS + NUM_ATTRIBUTES

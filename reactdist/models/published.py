@@ -23,6 +23,7 @@ _OFFLINE_UNUSED = ("fusion.weight", "fusion.bias")  # the online model's, in off
 # Published prefix -> ours.
 _PREFIXES: dict[str, str] = {
     _SPEAKER + "video_encoder.Conv3D.": "speaker.video.",
+    _SPEAKER + "video_encoder.Conv3D.conv1.": "speaker.video.stem.",
     _SPEAKER + "video_encoder.fc.": "speaker.video.fc.",
     _SPEAKER + "audio_feature_map.": "speaker.audio.",
     _SPEAKER + "fusion_layer.": "speaker.fusion.",
@@ -88,7 +89,7 @@ def published_shapes(model: TransVAE) -> dict[str, tuple[int, ...]]:
     for name, tensor in model.state_dict().items():
         published = _to_published(name)
         shape = tuple(tensor.shape)
-        if ".video.conv" in name:
+        if ".Conv3D." in published:
             shape = (*shape[:2], 1, *shape[2:])
         if published.endswith(("in_proj_weight", "in_proj_bias")):
             rows = shapes.get(published, (0,))[0] + shape[0]

@@ -21,8 +21,9 @@ from reactdist.models.decoder import PastBlock, Posterior, ReactionDecoder
 from reactdist.models.losses import DIVERSITY_WEIGHT, vae_loss
 from reactdist.models.online import REACTION_SIZE, Stream, Window, generate
 from reactdist.models.protocol import Reaction
+from reactdist.models.stem import Stem
 from reactdist.models.transvae_config import TransVAEConfig
-from reactdist.models.video_encoder import Stem, VideoEncoder
+from reactdist.models.video_encoder import VideoEncoder
 from reactdist.schema import AUDIO_FEATURES
 
 

@@ -6,30 +6,16 @@ The published (1, k, k) 3-D convolutions are 2-D ones with frames in the batch.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reactdist.models.stem import Stem, StemConvolution
+
 EPSILON = 1e-5
 VideoNorm = Literal["clip", "frame"]
-
-
-class Stem(NamedTuple):
-    """First convolution of every frame, before normalisation.
-
-    Normalising scales a channel by a positive number, so pooling may come first: then what the
-    first layer costs does not depend on which frames are normalised together.
-    """
-
-    pooled: Tensor  # (B, T, C, s, s)
-    mean: Tensor  # (B, T, C), of the unpooled convolution
-    variance: Tensor  # (B, T, C), biased
-
-    def frames(self, frames: slice) -> Stem:
-        """Some frames of every clip."""
-        return Stem(*(part[:, frames] for part in self))
 
 
 class VideoEncoder(nn.Module):
@@ -38,7 +24,7 @@ class VideoEncoder(nn.Module):
     def __init__(self, dim: int, norm: VideoNorm) -> None:
         super().__init__()
         self.norm = norm
-        self.conv1 = nn.Conv2d(3, dim // 4, 7, stride=2, padding=3, bias=False)
+        self.stem = StemConvolution(dim // 4)
         self.conv2 = nn.Conv2d(dim // 4, dim, 7, stride=2, padding=3, bias=False)
         self.conv3 = nn.Conv2d(dim, dim, 3, stride=2, padding=1, bias=False)
         self.conv4 = nn.Conv2d(dim, dim, 3, stride=1, padding=1, bias=False)
@@ -48,14 +34,6 @@ class VideoEncoder(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """Features (B, T, D) of video (B, T, 3, S, S), uint8 or float in [-1, 1]."""
         return self.features(self.stem(video))
-
-    def stem(self, video: Tensor) -> Stem:
-        """The part that does not depend on which frames are normalised together."""
-        clips, frames = video.shape[:2]
-        x = self.conv1(as_pixels(video).flatten(0, 1))
-        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0)
-        pooled = F.max_pool2d(x, 3, 2)
-        return Stem(*(part.unflatten(0, (clips, frames)) for part in (pooled, mean, variance)))
 
     def features(self, stem: Stem) -> Tensor:
         """Features (B, T, D); with norm "clip" the frames of `stem` are the clip."""
@@ -81,10 +59,3 @@ class VideoEncoder(nn.Module):
             F.batch_norm(clip, None, None, training=True, eps=EPSILON) for clip in x.chunk(clips)
         ]
         return normalised[0] if clips == 1 else torch.cat(normalised)
-
-
-def as_pixels(video: Tensor) -> Tensor:
-    """Floats in [-1, 1]; uint8 is scaled, floats are taken as they are."""
-    if video.dtype == torch.uint8:
-        return video.to(torch.float32).mul_(1 / 127.5).sub_(1)
-    return video

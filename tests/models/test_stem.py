@@ -1,0 +1,35 @@
+"""The fused first layer against the plain operators, values and gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reactdist.models import stem
+from reactdist.models.stem import StemConvolution, as_pixels
+
+
+@pytest.mark.parametrize("chunk", [1, 2 << 20])
+def test_stem_is_convolution_statistics_and_pooling(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stem, "CHUNK_BYTES", chunk)
+    torch.manual_seed(0)
+    layer = StemConvolution(4)
+    video = torch.randint(0, 256, (2, 3, 3, 40, 40), dtype=torch.uint8)
+    got = layer(video)
+    y = F.conv2d(as_pixels(video).flatten(0, 1), layer.weight, stride=2, padding=3)
+    variance, mean = torch.var_mean(y, (2, 3), correction=0)
+    want = [F.max_pool2d(y, 3, 2), mean, variance]
+    want = [part.unflatten(0, (2, 3)) for part in want]
+    for ours, plain in zip(got, want, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-6)
+    pulls = [torch.randn_like(part) for part in want]
+    ours, plain = (
+        torch.autograd.grad(
+            sum((a * b).sum() for a, b in zip(parts, pulls, strict=True)), layer.weight
+        )
+        for parts in (got, want)
+    )
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-3)
