@@ -1,4 +1,4 @@
-"""Typed settings: frozen, every field documented, an unknown key is an error that names its neighbour.
+"""Typed settings: frozen, documented, an unknown key is an error that suggests the nearest name.
 
 A YAML file holds only differences from the defaults; `--set a.b=c` overrides single keys.
 """
@@ -58,10 +58,12 @@ def parse(cls: type[S], values: Mapping[str, Any], where: object = "") -> S:
         return cls.model_validate(dict(values))
     except ValidationError as error:
         raise _one_line(cls, error, where) from None
+    except InputError as error:  # from a part that checks itself (a model's settings)
+        raise InputError(error.what, where=error.where or where, fix=error.fix) from None
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`values` with each `a.b=c` applied; the right side is read as YAML (`1e-4`, `[1, 2]`, ...)."""
+    """`values` with each `a.b=c` applied; the right side is read as YAML."""
     result = _copy(values)
     for override in overrides:
         key, separator, text = override.partition("=")

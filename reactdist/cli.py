@@ -1,0 +1,184 @@
+"""The command line. Heavy libraries are imported only inside the command that needs them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reactdist import __version__
+from reactdist.errors import ReactdistError
+
+app = typer.Typer(
+    name="reactdist",
+    help="Train, tune, compare, promote and evaluate facial-reaction models (REACT 2024).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting, for example --set optimizer.lr=1e-4."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
+]
+Tracking = Annotated[
+    str | None,
+    typer.Option(help="MLflow; default MLFLOW_TRACKING_URI, else mlflow.db in this folder."),
+]
+
+
+@app.callback()
+def _root(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("reactdist").setLevel(level)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML of differences from the defaults.")],
+    overrides: Set = None,
+    best_of: Annotated[
+        Path | None, typer.Option(help="Study folder whose best trial's settings are used.")
+    ] = None,
+    address: Address = None,
+    tracking: Tracking = None,
+) -> None:
+    """Train a model, or resume it: the same command goes on from the last checkpoint."""
+    from reactdist.config import load
+    from reactdist.train.command import run
+    from reactdist.train.settings import TrainSettings
+    from reactdist.tune.result import with_best
+
+    settings = load(TrainSettings, config, overrides or [])
+    run(with_best(settings, best_of) if best_of else settings, address, tracking)
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(help="YAML of a study.")],
+    overrides: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved study and its cost, run nothing.")
+    ] = False,
+    address: Address = None,
+    tracking: Tracking = None,
+) -> None:
+    """Search for good settings, or resume a search with the same command."""
+    from reactdist.tune.command import run
+
+    run(config, overrides or [], dry_run, address, tracking)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Run id, models:/NAME@ALIAS, or exported folder.")],
+    shards: Annotated[Path, typer.Option(help="Folder that `data build` wrote.")],
+    split: Annotated[str, typer.Option(help="val or test.")] = "val",
+    frames: Annotated[int | None, typer.Option(help="First frames of every clip.")] = None,
+    items: Annotated[int | None, typer.Option(help="Size of a seeded subset.")] = None,
+    samples: Annotated[int, typer.Option(help="Reactions an item.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    control: Annotated[
+        bool, typer.Option("--control", help="Also show the model unrelated speakers.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for predictions, per-item scores and report.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Study folder, to show its search in the report.")
+    ] = None,
+    yes_i_know: Annotated[
+        bool, typer.Option("--yes-i-know", help="Use the test split before promotion.")
+    ] = False,
+    tracking: Tracking = None,
+) -> None:
+    """Generate ten reactions an item and score them beside the naive baselines."""
+    from reactdist.evaluate.command import Request, run
+
+    request = Request(
+        model, shards, split, frames, items, samples, seed, control, out, study, yes_i_know
+    )
+    run(request, tracking)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the study is made.")] = Path("demo"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what an earlier, interrupted demo finished.")
+    ] = False,
+) -> None:
+    """From nothing to a finished small study; exits 1 if one of its checks fails."""
+    from reactdist.demo import run
+
+    run(folder, keep=keep)
+
+
+@app.command()
+def doctor(tracking: Tracking = None, address: Address = None) -> None:
+    """What works here: versions, GPU, Ray, MLflow, storage."""
+    from reactdist.doctor import run
+
+    run(tracking, address)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run a command; errors meant for users are one line, and the exit code says which kind."""
+    import click
+
+    _add_groups()
+    try:
+        code = app(standalone_mode=False)
+    except ReactdistError as error:
+        typer.echo(f"reactdist: {error.line()}", err=True)
+        code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
+    except click.ClickException as error:
+        typer.echo(f"reactdist: {error.format_message()} - see --help", err=True)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("reactdist: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"reactdist: {where}{error.strerror} - free space or choose a folder you may write", err=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _add_groups() -> None:
+    """Register commands that live beside the package they belong to (light modules all)."""
+    from reactdist.data.commands import app as data
+    from reactdist.data.synth.command import synth
+    from reactdist.evaluate.score import score_command
+
+    data.command("synth")(synth)
+    app.add_typer(data, name="data")
+    app.command("score")(score_command)
+
+
+if __name__ == "__main__":
+    main()

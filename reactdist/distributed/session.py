@@ -1,0 +1,97 @@
+"""A Ray session for the length of a command: an existing cluster, or one of this machine alone."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from reactdist.errors import InputError
+
+_CONNECT_TIMEOUT_S = 5.0
+_LOCAL_OBJECT_STORE_BYTES = 512 * 1024**2
+"""Clips are read by the workers themselves; little passes through Ray's object store."""
+
+
+@contextlib.contextmanager
+def ray_session(
+    address: str | None = None, *, num_cpus: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
+    """Connect to `address` (or RAY_ADDRESS), else start Ray here and stop it afterwards.
+
+    Args:
+        num_cpus: cores of a session of this machine; ignored for an existing cluster.
+        dashboard: start it too; stopping a trial that holds a Ray Train group needs it.
+
+    Raises:
+        InputError: nobody answers at the address.
+    """
+    import ray
+
+    if ray.is_initialized():  # a caller's session (a job on a cluster, a test) is left alone
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    _set_environment()
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
+    if address:
+        _check_answers(address)
+        _connect(address, options)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=dashboard,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            **options,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, options: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+        raise InputError(
+            f"no Ray cluster answers: {first_line}",
+            where=address,
+            fix="start one (cluster/), correct the address, or leave it out to run on this machine",
+        ) from None
+
+
+def _check_answers(address: str) -> None:
+    """Fail in seconds where Ray itself would wait for a minute."""
+    host_port = address.removeprefix("ray://")
+    host, separator, port = host_port.rpartition(":")
+    if not separator or not port.isdigit():
+        return  # "auto", "local" and the like
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise InputError(
+            f"no Ray cluster answers ({error.strerror or error})",
+            where=address,
+            fix="start one (cluster/), correct the address, or leave it out to run on this machine",
+        ) from None
+
+
+def _set_environment() -> None:
+    # Said explicitly, since ray.init() and `ray start` default differently.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")

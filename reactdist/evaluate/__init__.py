@@ -1,0 +1,1 @@
+"""Evaluation: ten samples an item, scores beside the naive baselines, the report."""

@@ -1,0 +1,1 @@
+"""Training: the loop, the DeepSpeed engine and the Ray Train adapter."""

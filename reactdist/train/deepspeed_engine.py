@@ -1,0 +1,193 @@
+"""The DeepSpeed engine behind the `Engine` protocol: ZeRO 0-3, float32 and mixed precision.
+
+The only file that imports deepspeed. What is peculiar about DeepSpeed on CPU, and was measured:
+its shared-memory collective compiles for 35 s (switched off), its own CPU Adam for 80 s (a torch
+AdamW is passed instead), and the `bf16` section takes a phantom step at stage 0
+(`torch_autocast` is right at every stage).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reactdist.errors import InputError
+from reactdist.train.engine import (
+    SLOTS,
+    STEP,
+    Batch,
+    LossModule,
+    adamw,
+    load_whole,
+    model_buffers,
+    model_parameters,
+    set_lr,
+    whole_optimizer_state,
+    whole_weights,
+)
+from reactdist.train.settings import EngineSettings, LossSettings, OptimizerSettings
+
+
+def start_process_group(device: torch.device, timeout_s: float) -> None:
+    """Join the default process group, or make one of this process alone if there is none.
+
+    Ray Train has made one before; a laptop run or a tuning trial is alone and needs no port.
+    """
+    if not torch.distributed.is_initialized():
+        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=torch.distributed.HashStore(),  # type: ignore[attr-defined]
+            rank=0,
+            world_size=1,
+            timeout=timedelta(seconds=timeout_s),
+        )
+    # Ray Train sets LOCAL_RANK; DeepSpeed asserts that somebody did.
+    os.environ.setdefault("LOCAL_RANK", "0")
+
+
+class DeepSpeedEngine:
+    """A `deepspeed.DeepSpeedEngine` around model and loss."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossSettings,
+        optimizer: OptimizerSettings,
+        engine: EngineSettings,
+        device: torch.device,
+        *,
+        micro_batch: int,
+        accumulation: int = 1,
+    ) -> None:
+        if engine.precision == "float16" and device.type == "cpu":
+            raise InputError(
+                "float16 does not train on a CPU",
+                where="engine.precision",
+                fix="use bfloat16 or float32, or a GPU",
+            )
+        deepspeed = _import_deepspeed(device)
+        self.device = device
+        self.zero_stage: int = engine.zero_stage
+        self.module = LossModule(model, loss).to(device)
+        self.optimizer = adamw(self.module, optimizer)
+        self.accumulation = accumulation
+        # ZeRO replaces the optimizer's parameters; names are kept for the consolidated state.
+        self._engine, *_ = deepspeed.initialize(
+            model=self.module,
+            optimizer=self.optimizer,
+            dist_init_required=False,
+            config=deepspeed_config(engine, optimizer, micro_batch, accumulation),
+        )
+        self.kind = f"{type(self._engine).__module__.split('.')[0]}.{type(self._engine).__name__}"
+
+    def losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._engine(batch, generator)
+        return losses
+
+    def backward(self, total: Tensor) -> None:
+        self._engine.backward(total)
+
+    def step(self, lr: float) -> None:
+        # DeepSpeed counts micro-batches: it updates, and zeroes gradients, at the last of a step.
+        set_lr(self.optimizer, lr)
+        self._engine.step()
+
+    def weights(self) -> dict[str, Tensor]:
+        if self.zero_stage == 0:
+            return whole_weights(self.module)
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        found = {
+            name: _gathered(safe_get_full_fp32_param(p), name)
+            for name, p in model_parameters(self.module).items()
+        }
+        buffers = {n: v.detach().float().cpu() for n, v in model_buffers(self.module).items()}
+        return {**found, **buffers}
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        if self.zero_stage == 0:
+            return whole_optimizer_state(self.module, self.optimizer)
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        state = {
+            f"{slot}/{name}": _gathered(safe_get_full_optimizer_state(p, slot), name)
+            for name, p in model_parameters(self.module).items()
+            for slot in SLOTS
+        }
+        steps = [entry["step"] for entry in self.optimizer.state.values() if "step" in entry]
+        if steps:
+            state[STEP] = torch.as_tensor(steps[0]).detach().float().cpu()
+        return state
+
+    def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor]) -> None:
+        if self.zero_stage == 0:
+            load_whole(self.module, self.optimizer, weights, optimizer)
+            return
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        with torch.no_grad():
+            for name, buffer in model_buffers(self.module).items():
+                buffer.copy_(weights[name])
+        for name, parameter in model_parameters(self.module).items():
+            safe_set_full_fp32_param(parameter, weights[name].to(self.device))
+            for slot in SLOTS if STEP in optimizer else ():
+                moment = optimizer[f"{slot}/{name}"].to(self.device)
+                safe_set_full_optimizer_state(parameter, moment, slot)
+        if STEP in optimizer:
+            for entry in self.optimizer.state.values():
+                entry["step"] = optimizer[STEP].clone().reshape(())
+        if self.zero_stage < 3:
+            # Stages 1 and 2 keep a full copy that is refreshed from the partitions after a
+            # step; here it is refreshed by hand.
+            with torch.no_grad():
+                for name, parameter in model_parameters(self.module).items():
+                    parameter.copy_(weights[name])
+
+
+def deepspeed_config(
+    engine: EngineSettings, optimizer: OptimizerSettings, micro_batch: int, accumulation: int
+) -> dict[str, Any]:
+    """The DeepSpeed JSON of these settings."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": optimizer.clip_norm,
+        "zero_optimization": {"stage": engine.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+    }
+    if engine.precision == "bfloat16":
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    elif engine.precision == "float16":
+        config["fp16"] = {"enabled": True}
+    return config
+
+
+def _import_deepspeed(device: torch.device) -> Any:
+    """Import DeepSpeed with its accelerator set and its noise and compilers off."""
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    import deepspeed
+    from deepspeed.ops import __compatible_ops__
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    __compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    deepspeed.init_distributed(backend, verbose=False)
+    return deepspeed
+
+
+def _gathered(value: Tensor | None, name: str) -> Tensor:
+    if value is None:
+        raise RuntimeError(f"DeepSpeed holds no partition of {name}")
+    return value.detach().to("cpu", torch.float32, copy=True)

@@ -1,0 +1,208 @@
+"""Files of a run: checkpoints, the best model exported, what is reported again after a resume.
+
+output/name/
+    config.yaml            resolved settings; the same command must bring the same ones
+    checkpoints/step-*/    see reactdist/checkpoints/folder.py
+    best/                  exported model of the best evaluation: model.safetensors, config.yaml
+    best-predictions/      its ten samples an item and their per-item scores, as Parquet
+    log/rank-0.log         one quiet log a rank
+    spool/                 tracker points not sent yet
+    finished.json          written last: final metrics, best step
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from reactdist.checkpoints.export import export_model
+from reactdist.checkpoints.folder import (
+    Checkpoint,
+    find_checkpoints,
+    latest_valid,
+    write_checkpoint,
+)
+from reactdist.checkpoints.keep import to_remove
+from reactdist.config import Settings, flatten, resolved, to_yaml
+from reactdist.errors import InputError, StorageError
+from reactdist.train.loop import Evaluation, Progress
+from reactdist.train.settings import TrainSettings
+
+log = logging.getLogger("reactdist.train")
+
+# Settings that may differ between the two halves of a resumed run: they change where it computes
+# or what it is called by, not what it computes.
+_FREE = ("output", "workers.", "data.workers", "data.shards", "experiment")
+
+
+class RunFolder:
+    """Writes and finds the files of one run; only rank 0 writes."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        *,
+        rank: int,
+        facts: Mapping[str, Any],
+        evidence: Callable[[Path], None],
+    ) -> None:
+        """`evidence` writes the predictions and scores of the best model into a folder."""
+        self.evidence = evidence
+        self.settings = settings
+        self.root = settings.folder
+        self.checkpoints = self.root / "checkpoints"
+        self.rank = rank
+        self.facts = dict(facts)
+        self.evaluations: dict[int, Evaluation] = {}
+        self.unsaved_step: int | None = None
+
+    def resume(self) -> Checkpoint | None:
+        """The newest whole checkpoint; damaged ones are named in the log and passed over."""
+        checkpoint = latest_valid(self.checkpoints, warn=log.warning)
+        if checkpoint is not None:
+            for entry in checkpoint.state["evaluations"]:
+                self.evaluations[entry["step"]] = Evaluation(**entry)
+        return checkpoint
+
+    def save(
+        self,
+        progress: Progress,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        average: Mapping[str, Tensor],
+    ) -> None:
+        """Write a checkpoint and drop those no longer kept; a failed write is tried again later."""
+        if self.rank:
+            return
+        tensors = {"model": weights, "optimizer": optimizer}
+        if average:
+            tensors["ema"] = average
+        state = {
+            "epoch": progress.epoch,
+            "items_consumed": progress.step * self.settings.batch_size,
+            "scores": {str(step): score for step, score in progress.scores.items()},
+            "evaluations": [
+                vars(e) | {"metrics": dict(e.metrics)} for e in self.evaluations.values()
+            ],
+            **self.facts,
+        }
+        try:
+            write_checkpoint(
+                self.checkpoints,
+                progress.step,
+                tensors=tensors,
+                state=state,
+                config_yaml=to_yaml(self.settings),
+            )
+        except StorageError as error:
+            self.unsaved_step = progress.step
+            log.warning("%s; training goes on and the next save tries again", error.line())
+            return
+        self.unsaved_step = None
+        self._remove_old(progress)
+
+    def evaluated(self, weights: Mapping[str, Tensor], evaluation: Evaluation) -> None:
+        """Remember an evaluation; export its model if it is the best so far."""
+        self.evaluations[evaluation.step] = evaluation
+        if self.rank or not evaluation.is_best:
+            return
+        try:
+            export_model(
+                self.root / "best",
+                weights,
+                self.settings.model,
+                step=evaluation.step,
+                epoch=evaluation.epoch,
+                run=self.settings.name,
+                **self.facts,
+            )
+            self.evidence(self.root / "best-predictions")
+        except OSError as error:
+            log.warning("best model not written (%s); training goes on", error.strerror)
+
+    def finish(self, progress: Progress) -> None:
+        """Say that the run is whole.
+
+        Raises:
+            StorageError: the last checkpoint could not be written.
+        """
+        if self.rank:
+            return
+        if self.unsaved_step is not None:
+            raise StorageError(
+                f"the checkpoint of step {self.unsaved_step} could not be written",
+                where=self.checkpoints,
+                fix="free space and run the same command: it resumes from the last one written",
+            )
+        last = self.evaluations[max(self.evaluations)]
+        document = {"step": progress.step, "scores": progress.scores, "metrics": dict(last.metrics)}
+        (self.root / "finished.json").write_text(json.dumps(document, indent=1))
+
+    def _remove_old(self, progress: Progress) -> None:
+        on_disk = {c.step: c for c in find_checkpoints(self.checkpoints)}
+        # A promoted checkpoint carries a mark (reactdist.promote) and is never removed.
+        promoted = [s for s, c in on_disk.items() if (c.path / "PROMOTED").exists()]
+        gone = to_remove(
+            {step: progress.scores.get(step) for step in on_disk},
+            keep_best=self.settings.checkpoint.keep_best,
+            protected=promoted,
+        )
+        for step in gone:
+            shutil.rmtree(on_disk[step].path, ignore_errors=True)
+
+
+def prepare_folder(settings: TrainSettings) -> None:
+    """Make the run's folder, or accept the one of an earlier attempt with the same settings.
+
+    Raises:
+        InputError: the folder holds a run with other settings (the differences are named), or
+            cannot be written.
+    """
+    root = settings.folder
+    config = root / "config.yaml"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if config.exists():
+            refuse_other_settings(settings, config, free=_FREE)
+        probe = root / ".write-test"
+        probe.write_bytes(b"0" * 65536)
+        probe.unlink()
+        config.write_text(to_yaml(settings))
+    except OSError as error:
+        raise InputError(
+            f"cannot write the run's folder ({error.strerror})",
+            where=root,
+            fix="free space, or set output to a folder you may write",
+        ) from None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` came to its end."""
+    return (folder / "finished.json").exists()
+
+
+def refuse_other_settings(settings: Settings, stored: Path, free: tuple[str, ...]) -> None:
+    """Compare settings with those an earlier attempt stored; keys starting with `free` may differ.
+
+    Raises:
+        InputError: naming the differences.
+    """
+    mine, theirs = flatten(resolved(settings)), flatten(yaml.safe_load(stored.read_text()) or {})
+    different = [
+        f"{key}: {theirs.get(key)!r} -> {mine.get(key)!r}"
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key) and not key.startswith(free)
+    ]
+    if different:
+        raise InputError(
+            f"one of this name has other settings ({'; '.join(different[:4])})",
+            where=stored,
+            fix="use another name, or the same settings to resume it",
+        )

@@ -1,0 +1,143 @@
+"""Start a training run: in this process, or on Ray Train."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reactdist.config import flatten, resolved, to_yaml
+from reactdist.data.shards import Shards
+from reactdist.errors import NonFiniteLoss
+from reactdist.tracking import Run, git_state, open_run, package_versions, prepare, tracking_uri
+from reactdist.train.keeper import is_finished, prepare_folder
+from reactdist.train.loop import Evaluation, Preempted, Reporter, StepRecord
+from reactdist.train.preflight import check_run
+from reactdist.train.reporters import ConsoleReporter, TrackerReporter
+from reactdist.train.settings import TrainSettings
+
+log = logging.getLogger("reactdist.train")
+
+
+def train(
+    settings: TrainSettings, *, tracking: str | None = None, address: str | None = None
+) -> dict[str, Any]:
+    """Run (or resume) a training run to its end; what finished.json of its folder says.
+
+    Raises:
+        InputError: found in the driver before anything starts.
+        NonFiniteLoss, Preempted, StorageError, DataError: from the loop.
+    """
+    uri = tracking_uri(tracking)
+    shards = check_run(settings)
+    prepare_folder(settings)
+    prepare(uri)
+    if not is_finished(settings.folder):
+        if settings.workers.count > 1 or settings.workers.ray:
+            from reactdist.train.ray_train import train_on_ray
+
+            train_on_ray(settings, uri, address=address)
+        else:
+            train_here(settings, uri, shards, console=True)
+    result: dict[str, Any] = json.loads((settings.folder / "finished.json").read_text())
+    return result
+
+
+def train_here(
+    settings: TrainSettings,
+    uri: str,
+    shards: Shards,
+    *,
+    reporters: Sequence[Reporter] = (),
+    console: bool = False,
+    parent_run_id: str | None = None,
+    kind: str = "train",
+) -> None:
+    """Train in this process: a laptop run, a tuning trial, or rank 0 of a Ray Train group."""
+    from reactdist.train.worker import pick_device, quiet_libraries, run_worker
+
+    quiet_libraries()
+    run = open_training_run(settings, uri, shards, parent_run_id=parent_run_id, kind=kind)
+    (settings.folder / "run_id").write_text(run.run_id)
+    status: Any = "FAILED"
+    live = ConsoleReporter(settings.name)
+    recorded = RunReporter(run, settings)
+    everyone: list[Reporter] = [recorded, *([live] if console else []), *reporters]
+    try:
+        if console:
+            live.__enter__()
+        run_worker(settings, pick_device(settings.workers.gpu), everyone)
+        status = "FINISHED"
+    except Preempted:
+        status = "KILLED"
+        raise
+    except NonFiniteLoss as error:
+        run.set_tags({"reactdist.failure": error.line()})
+        raise
+    finally:
+        if console:
+            live.__exit__()
+        run.finish(status)
+
+
+def open_training_run(
+    settings: TrainSettings,
+    uri: str,
+    shards: Shards,
+    *,
+    parent_run_id: str | None = None,
+    kind: str = "train",
+) -> Run:
+    """The MLflow run of these settings; the same run again after a resume."""
+    git = git_state(Path(__file__).parent)
+    engine = settings.engine
+    tags = {
+        "reactdist.kind": kind,
+        "reactdist.task": settings.model.get("task", settings.model["name"]),
+        "reactdist.data_fingerprint": shards.fingerprint,
+        "reactdist.folder": str(settings.folder.resolve()),
+        "reactdist.zero_stage": engine.zero_stage,
+        "reactdist.precision": engine.precision,
+        "reactdist.workers": settings.workers.count,
+        **{f"git.{name}": value for name, value in git.items() if name != "diff"},
+        **{f"version.{name}": value for name, value in package_versions().items()},
+    }
+    run = open_run(
+        uri,
+        settings.experiment,
+        settings.name,
+        key=f"{settings.folder.resolve()}",
+        parent_run_id=parent_run_id,
+        params=flatten(resolved(settings)),
+        tags=tags,
+    )
+    run.log_text(to_yaml(settings), "config.yaml")
+    if git.get("diff"):
+        run.log_text(str(git["diff"]), "git.diff")
+    return run
+
+
+class RunReporter(TrackerReporter):
+    """MLflow's view of a run: curves, the best model and its predictions, the engine's type."""
+
+    def __init__(self, run: Run, settings: TrainSettings) -> None:
+        super().__init__(run, every=settings.log_every_steps)
+        self.tracked = run
+        self.settings = settings
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """What only the worker knows: the engine that really trains."""
+        self.tracked.set_tags({f"reactdist.{name}": value for name, value in facts.items()})
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        super().evaluated(evaluation)
+        folder = self.settings.folder
+        if evaluation.is_best and (folder / "best").is_dir():
+            self.tracked.log_folder(folder / "best", "model")
+            self.tracked.log_folder(folder / "best-predictions", "predictions")
+        self.tracked.set_tags({"reactdist.checkpoint": str(folder / "checkpoints")})
+
+
+__all__ = ["RunReporter", "StepRecord", "open_training_run", "train", "train_here"]

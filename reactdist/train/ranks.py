@@ -1,0 +1,73 @@
+"""The workers of a run and the few things they agree on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import torch
+
+
+class ProcessRanks:
+    """Ranks of the default torch.distributed process group."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank = torch.distributed.get_rank()
+        self.world = torch.distributed.get_world_size()
+        self._device = device
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For every flag, whether it is set on any rank (one collective)."""
+        if self.world == 1:
+            return list(flags)
+        tensor = torch.tensor([float(f) for f in flags], device=self._device)
+        torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
+        return [bool(v) for v in tensor.tolist()]
+
+    def gather(self, value: Any) -> list[Any] | None:
+        """Values of all ranks in rank order, on rank 0; None elsewhere."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] | None = [None] * self.world if self.rank == 0 else None
+        torch.distributed.gather_object(value, gathered)
+        return gathered
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value on every rank."""
+        if self.world == 1:
+            return value
+        holder = [value]
+        torch.distributed.broadcast_object_list(holder, src=0, device=self._device)
+        return holder[0]
+
+
+class StopSignal:
+    """Remembers SIGTERM and Ctrl-C so that the loop can stop between two steps.
+
+    Signals are taken only in a process's main thread; elsewhere (a Tune trial) the scheduler that
+    owns the process stops it.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._former[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.received
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt  # a second Ctrl-C means now
+        self.received = True

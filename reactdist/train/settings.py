@@ -1,0 +1,173 @@
+"""Settings of one training run. A YAML in configs/ holds differences from these defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from reactdist.config import Settings
+from reactdist.evaluate.objective import ObjectiveSettings
+from reactdist.models.registry import config_values, model_config
+from reactdist.schema import NUM_SAMPLES
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class DataSettings(Settings):
+    """What is read."""
+
+    shards: str = "shards"
+    """Folder (or s3:// address) that `reactdist data build` wrote."""
+    crop_frames: PositiveInt = 256
+    """Frames of the random crop of every training item (25 a second)."""
+    workers: NonNegativeInt = 0
+    """Loader processes a training worker; 0 reads in the worker itself."""
+
+
+class LossSettings(Settings):
+    """Weights of the loss terms (react2024.md section 4)."""
+
+    kl_weight: NonNegativeFloat = 1e-5
+    """Weight of the KL divergence of the posterior from the standard normal."""
+    diversity_weight: NonNegativeFloat = 10.0
+    """Weight of the diversity term; 0 leaves out the second forward pass."""
+
+
+class OptimizerSettings(Settings):
+    """AdamW and its learning-rate schedule."""
+
+    lr: float = Field(default=1e-5, gt=0)
+    """Peak learning rate."""
+    weight_decay: NonNegativeFloat = 5e-4
+    """Decoupled weight decay."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """After the warm-up: stay at lr, or fall to 0 along a half cosine."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which lr rises linearly from 0."""
+    clip_norm: NonNegativeFloat = 1.0
+    """Largest global gradient norm; 0 does not clip."""
+
+
+class EngineSettings(Settings):
+    """The DeepSpeed engine."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """What is partitioned over the workers: 1 optimizer state, 2 + gradients, 3 + parameters."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass; weights and optimizer stay float32."""
+
+
+class ValidationSettings(Settings):
+    """Scoring during training: fixed clips, the run's own window, the challenge metrics."""
+
+    split: Literal["val", "test"] = "val"
+    """Which items; `test` is for the final numbers only."""
+    items: PositiveInt | None = 64
+    """Size of the seeded subset, the same every time; null scores the whole split."""
+    frames: PositiveInt | None = None
+    """First frames of every clip; null takes whole clips."""
+    every_epochs: PositiveInt = 1
+    """Epochs between two evaluations (and checkpoints)."""
+    num_samples: PositiveInt = NUM_SAMPLES
+    """Reactions generated an item."""
+    seed: int = 0
+    """Seed of the subset and of the noise."""
+    objective: ObjectiveSettings = ObjectiveSettings()
+    """What ranks the checkpoints of a run and the trials of a study."""
+
+
+class CheckpointSettings(Settings):
+    """Which checkpoints stay."""
+
+    keep_best: PositiveInt = 1
+    """Best ones by the validation objective, besides the latest."""
+
+
+class WorkerSettings(Settings):
+    """Where the run computes."""
+
+    count: PositiveInt = 1
+    """Training workers; above 1 (or with `ray: true`) Ray Train starts them."""
+    min_count: PositiveInt | None = None
+    """Elastic: go on with as few as this when nodes are lost; null keeps `count` fixed."""
+    ray: bool = False
+    """Use Ray Train for a single worker too."""
+    gpu: bool | Literal["auto"] = "auto"
+    """One GPU a worker; `auto` uses CUDA where it is present."""
+    cpus: float = Field(default=1.0, gt=0)
+    """CPU cores a worker reserves; also its number of compute threads."""
+    max_failures: NonNegativeInt = 3
+    """Lost workers or nodes after which the run gives up."""
+    hang_timeout_s: float = Field(default=600.0, gt=0)
+    """A collective that waits longer counts as a hung worker."""
+
+
+class TrainSettings(Settings):
+    """One training run."""
+
+    name: str = "run"
+    """Name of the run; its folder is output/name."""
+    experiment: str = "reactdist"
+    """MLflow experiment."""
+    output: Path = Path("runs")
+    """Folder of checkpoints, logs and exports; shared by all nodes on a cluster."""
+    seed: int = 0
+    """Seed of initial weights, sample order, crops and noise."""
+    epochs: PositiveInt = 50
+    """Passes over the training items, both directions of every pair."""
+    batch_size: PositiveInt = 4
+    """Items of an optimizer step, over all workers."""
+    accumulation: PositiveInt = 1
+    """Micro-batches a worker splits its share of a batch into."""
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Decay of averaged weights used for validation and export; 0 keeps none."""
+    log_every_steps: PositiveInt = 10
+    """Optimizer steps between two points of a loss curve."""
+    data: DataSettings = DataSettings()
+    model: dict[str, Any] = Field(default={"name": "transvae"}, validate_default=True)
+    """`name` of a registered model and its settings (reactdist/models)."""
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    engine: EngineSettings = EngineSettings()
+    validation: ValidationSettings = ValidationSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    workers: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_model(cls, values: Any) -> Any:
+        """Fill in the model's own defaults, so that a resolved config says everything."""
+        if not isinstance(values, dict):
+            return values
+        model = dict(values.get("model") or {})
+        name = model.pop("name", "transvae")
+        return {**values, "model": {"name": name, **config_values(model_config(name, model))}}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainSettings:
+        share = self.workers.count * self.accumulation
+        if self.batch_size % share:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be split over {self.workers.count} workers x "
+                f"{self.accumulation} micro-batches; take a multiple of {share}"
+            )
+        least = self.workers.min_count
+        if least is not None and least > self.workers.count:
+            raise ValueError("workers.min_count is larger than workers.count")
+        window = self.model.get("window_size")
+        online = self.model.get("task") == "online"
+        if online and window is not None and window > self.data.crop_frames:
+            raise ValueError(
+                f"model.window_size {window} is larger than data.crop_frames "
+                f"{self.data.crop_frames}; no window would fit"
+            )
+        if self.ema_decay and self.engine.zero_stage == 3:
+            raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where this run keeps its files."""
+        return self.output / self.name

@@ -1,0 +1,1 @@
+"""Tuning: the search space, the objective and the Ray Tune adapter."""

@@ -1,0 +1,84 @@
+"""The search space: the keys it names, and whether every combination is a possible run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from reactdist.config import flatten, nearest, parse, resolved, set_key
+from reactdist.errors import InputError
+from reactdist.train.settings import TrainSettings
+from reactdist.tune.settings import StudySettings
+
+_MOST_COMBINATIONS = 512
+
+
+def check_space(study: StudySettings) -> None:
+    """Refuse a space before a trial is spent on it.
+
+    Every combination of choices and range ends is parsed as a run's settings.
+
+    Raises:
+        InputError: a key of the space or of `searcher.first` is no setting (nearest name given),
+            or a combination is impossible (the first one is named).
+    """
+    known = list(flatten(resolved(study.base)))
+    for key in study.space:
+        if key not in known:
+            raise InputError(
+                f"space: {key!r} is no setting of a run", where=study.study, fix=nearest(key, known)
+            )
+    for number, config in enumerate(study.searcher.first):
+        if set(config) != set(study.space):
+            raise InputError(
+                f"searcher.first[{number}] must name exactly the keys of the space",
+                where=study.study,
+                fix="give " + ", ".join(sorted(study.space)),
+            )
+        settings_of(study, config, name="first")
+    ends = [[(key, value) for value in values.ends()] for key, values in study.space.items()]
+    for combination in itertools.islice(itertools.product(*ends), _MOST_COMBINATIONS):
+        settings_of(study, dict(combination), name="check")
+
+
+def settings_of(study: StudySettings, config: Mapping[str, Any], name: str) -> TrainSettings:
+    """Settings of the trial that tries `config` (dotted key -> value).
+
+    Raises:
+        InputError: the combination is no possible run.
+    """
+    values = resolved(study.base)
+    for key, value in config.items():
+        set_key(values, key, value)
+    values["name"] = name
+    values["output"] = str(study.base.output / study.study / "trials")
+    shown = ", ".join(f"{key}={value}" for key, value in config.items())
+    return parse(TrainSettings, values, where=f"{study.study} with {shown}")
+
+
+def tune_space(study: StudySettings) -> dict[str, Any]:
+    """The space in Ray Tune's own terms; keys keep their dots."""
+    from ray import tune
+
+    space: dict[str, Any] = {}
+    for key, values in study.space.items():
+        if values.choice is not None:
+            grid = study.searcher.kind == "grid"
+            space[key] = (
+                tune.grid_search(list(values.choice)) if grid else tune.choice(values.choice)
+            )
+        elif study.searcher.kind == "grid":
+            raise InputError(
+                f"space: {key!r} is a range, a grid needs choices",
+                where=study.study,
+                fix="write choice: [...] or use searcher.kind random or tpe",
+            )
+        elif values.uniform is not None:
+            space[key] = tune.uniform(*values.uniform)
+        elif values.loguniform is not None:
+            space[key] = tune.loguniform(*values.loguniform)
+        elif values.integer is not None:
+            low, high = values.integer
+            space[key] = tune.randint(low, high + 1)
+    return space
