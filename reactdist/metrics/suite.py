@@ -89,8 +89,8 @@ def score_items(
         neighbours: (N, N) bool; [i, j]: the listener of item j is appropriate for item i.
         metrics: names to compute, default all of `METRICS`.
         rows: (B,) for a block of a larger set: `predictions` is (B, K, T, 25), the items `rows`
-            of the N; the others are whole. FRDvs then needs `across`.
-        across: `summarise(...)` of every block, added up.
+            of the N; the others are whole. FRDvs then compares the items of the block, unless
+        across: `summarise(...)` of every block, added up, is given.
         binarize_au: action units of the predictions become 0 or 1 at 0.5 first.
         threads: default OMP_NUM_THREADS, else the processors this process may use.
         on_item: called after every item (a progress bar).
@@ -124,9 +124,12 @@ def summarise(predictions: Any, *, binarize_au: bool = False) -> AcrossItems:
 
 
 def reduce_items(table: pd.DataFrame, num_samples: int) -> dict[str, float]:
-    """The means of a `score_items` table over the items where each metric is defined."""
+    """The means of a `score_items` table over the items where each metric is defined.
+
+    Every float column is a metric; others (`item`, a session's name) are left out.
+    """
     result: dict[str, float] = {}
-    for name in table.columns.drop("item"):
+    for name in table.select_dtypes("float").columns:
         values = table[name].to_numpy()
         defined = values[~np.isnan(values)]
         result[name] = float(defined.mean()) if len(defined) else float("nan")
