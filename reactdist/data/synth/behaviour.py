@@ -18,48 +18,48 @@ C = Channel
 Pose = dict[Channel, float]
 
 OWN: dict[Act, Pose] = {
-    Act.TELL: {C.SPEAKING: 1, C.SMILE: 0.1, C.BROW_RAISE: 0.1, C.LEAN: 0.2},
-    Act.JOKE: {C.SPEAKING: 1, C.SMILE: 1, C.EYE_OPEN: -0.3, C.ROLL: 0.12, C.LEAN: 0.3},
-    Act.SURPRISE: {C.SPEAKING: 1, C.BROW_RAISE: 1, C.EYE_OPEN: 0.4, C.JAW: 0.3, C.LEAN: -0.7},
-    Act.SAD: {C.SPEAKING: 1, C.BROW_INNER: 1, C.SMILE: -0.8, C.EYE_OPEN: -0.2, C.PITCH: 0.22},
-    Act.THINK: {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.9, C.GAZE: 0.9, C.YAW: 0.42, C.PITCH: -0.15},
-    Act.COMPLAIN: {C.SPEAKING: 1, C.NOSE: 0.9, C.BROW_FURROW: 0.9, C.SMILE: -0.35, C.ROLL: -0.1},
+    Act.TELL: {C.SMILE: 0.1, C.BROW_RAISE: 0.1},
+    Act.JOKE: {C.SMILE: 1, C.EYE_OPEN: -0.3, C.ROLL: 0.12},
+    Act.SURPRISE: {C.BROW_RAISE: 1, C.EYE_OPEN: 0.4, C.JAW: 0.3},
+    Act.SAD: {C.BROW_INNER: 1, C.SMILE: -0.8, C.EYE_OPEN: -0.2, C.PITCH: 0.22},
+    Act.THINK: {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.9, C.GAZE: 0.9, C.YAW: 0.25, C.PITCH: -0.15},
+    Act.COMPLAIN: {C.NOSE: 0.9, C.BROW_FURROW: 0.9, C.SMILE: -0.35, C.ROLL: -0.1},
 }
-"""What the face does at intensity 1 while its owner has the floor."""
+"""What an act adds to the face of whoever has the floor, at intensity 1."""
 
 REACTION: dict[Act, tuple[Pose, Pose]] = {
-    Act.TELL: (
-        {C.SMILE: 0.3, C.LEAN: 0.3, C.ROLL: 0.08},
-        {C.BROW_RAISE: 0.45, C.SMILE: 0.15, C.LEAN: 0.5},
-    ),
+    Act.TELL: ({C.SMILE: 0.3, C.ROLL: 0.08}, {C.BROW_RAISE: 0.45, C.SMILE: 0.15}),
     Act.JOKE: (
-        {C.SMILE: 1, C.EYE_OPEN: -0.35, C.JAW: 0.4, C.PITCH: -0.16, C.LEAN: -0.2},
-        {C.SMILE: 0.6, C.BROW_RAISE: 0.9, C.PITCH: 0.1},
+        {C.SMILE: 1, C.EYE_OPEN: -0.35, C.JAW: 0.4, C.PITCH: -0.16},
+        {C.SMILE: 0.75, C.BROW_RAISE: 0.9, C.PITCH: 0.1},
     ),
     Act.SURPRISE: (
-        {C.LEAN: 0.9, C.BROW_FURROW: 0.5, C.BROW_INNER: 0.6, C.JAW: 0.25, C.SMILE: -0.2},
-        {C.LEAN: 0.6, C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.5, C.ROLL: 0.18},
+        {C.BROW_FURROW: 0.5, C.BROW_INNER: 0.6, C.JAW: 0.25, C.SMILE: -0.2},
+        {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.5, C.ROLL: 0.18, C.SMILE: -0.1},
     ),
     Act.SAD: (
-        {C.BROW_INNER: 0.8, C.ROLL: 0.2, C.LEAN: 0.6, C.LIP_PRESS: 0.6, C.SMILE: -0.3},
-        {C.BROW_INNER: 0.7, C.ROLL: 0.14, C.LEAN: 0.7, C.LIP_PRESS: 0.4, C.PITCH: 0.15},
+        {C.BROW_INNER: 0.9, C.ROLL: 0.2, C.LIP_PRESS: 0.7, C.SMILE: -0.3},
+        {C.BROW_INNER: 0.8, C.ROLL: 0.14, C.LIP_PRESS: 0.6, C.PITCH: 0.15, C.SMILE: -0.2},
     ),
     Act.THINK: (
-        {C.BROW_RAISE: 0.8, C.LEAN: 0.5, C.EYE_OPEN: 0.2, C.SMILE: 0.15},
-        {C.BROW_RAISE: 0.5, C.SMILE: 0.5, C.LEAN: 0.4, C.PITCH: 0.06},
+        {C.BROW_RAISE: 0.8, C.EYE_OPEN: 0.2, C.SMILE: 0.25},
+        {C.BROW_RAISE: 0.6, C.SMILE: 0.5, C.PITCH: 0.06},
     ),
     Act.COMPLAIN: (
-        {C.BROW_RAISE: 0.7, C.SMILE: -0.5, C.PITCH: 0.12, C.LIP_PRESS: 0.7},
-        {C.BROW_FURROW: 0.5, C.SMILE: -0.6, C.YAW: -0.2, C.NOSE: 0.4},
+        {C.BROW_RAISE: 0.7, C.SMILE: -0.6, C.PITCH: 0.12, C.LIP_PRESS: 0.7},
+        {C.BROW_RAISE: 0.4, C.SMILE: -0.7, C.YAW: -0.2, C.NOSE: 0.4},
     ),
 }
 """Two right reactions to each act of the other, at intensity 1."""
 
-REST: Pose = {C.EYE_OPEN: 1.0}
+HOLDING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: -0.45, C.YAW: 0.28}
+LISTENING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: 0.45, C.YAW: -0.06}
+"""Rest of the two roles: who speaks looks aside and sits back, who listens looks and leans in."""
+SILENT = (Act.THINK,)
+"""Acts that hold the floor without a word."""
 ONSET_SPREAD_FRAMES = 4.0
 """Width of the Gaussian that turns steps of intent into movement (about half a second)."""
 MIN_LAG_FRAMES, MAX_LAG_FRAMES = 7.5, 30.0
-SPAN = (-LEAD_FRAMES, TAIL_FRAMES)
 
 
 def perform(
@@ -111,19 +111,19 @@ def _targets(
 ) -> np.ndarray:
     """(LEAD + frames + TAIL, channels): what the face aims at; steps, not yet movement."""
     target = np.zeros((LEAD_FRAMES + frames + TAIL_FRAMES, NUM_CHANNELS))
-    target += _vector(REST)
+    target += _vector(LISTENING)
     own: list[tuple[slice, np.ndarray]] = []
     for segment, start in zip(script, starts, strict=True):
         if segment.side == side:
             strength = person.expressivity * segment.intensity
-            aim = _vector(REST) + strength * _vector(OWN[segment.act])
+            aim = _vector(HOLDING) + strength * _vector(OWN[segment.act])
             own.append((_rows(start, segment.end_frames), aim))
         else:
             lag = _lag(person, rng)
             strength = person.reactivity * (0.25 + 0.75 * segment.intensity)
             pose = REACTION[segment.act][person.styles[segment.act]]
             rows = _rows(start + lag, segment.end_frames + lag)
-            target[rows] = _vector(REST) + strength * _vector(pose)
+            target[rows] = _vector(LISTENING) + strength * _vector(pose)
     for rows, aim in own:  # whoever takes the floor stops reacting
         target[rows] = aim
     return target
@@ -146,7 +146,7 @@ def _phrases(
     """(start, end, segment) in frames of every phrase of one side: 0.8-1.8 s, short pauses."""
     phrases = []
     for segment, start in zip(script, starts, strict=True):
-        if segment.side != side or C.SPEAKING not in OWN[segment.act]:
+        if segment.side != side or segment.act in SILENT:
             continue
         time = start
         while time < segment.end_frames - 8:

@@ -16,7 +16,8 @@ from reactdist.schema import SPLITS
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.55, "val": 0.2, "test": 0.25}
 """Shares of the pairs; about the published 1593 : 562 : 807."""
 
-CLIPS_PER_SCRIPT = 3.0
+CLIPS_PER_SCRIPT: Mapping[str, float] = {"train": 2.0, "val": 3.0, "test": 3.0}
+"""Training wants variety, scoring wants neighbours."""
 CLIPS_PER_SESSION = 2
 RECOLA_SHARE = 0.2
 CITIES = (("Paris", "2016-03-17"), ("Nottingham", "2016-04-06"), ("Augsburg", "2016-05-11"))
@@ -78,7 +79,7 @@ def make_plan(
     people = 0
     for split, count in _counts(pairs, splits).items():
         sessions = _divide(count, CLIPS_PER_SESSION)
-        of_split = _add_scripts(scripts, count, frames, rng)
+        of_split = _add_scripts(scripts, count, round(count / CLIPS_PER_SCRIPT[split]), frames, rng)
         recola = max(1, round(RECOLA_SHARE * len(sessions))) if len(sessions) > 1 else 0
         order = rng.permutation(len(sessions))
         remaining = _copies(of_split, count, rng)
@@ -149,12 +150,11 @@ def _divide(count: int, size: int) -> list[int]:
 
 
 def _add_scripts(
-    scripts: list[Script], clips: int, frames: int, rng: np.random.Generator
+    scripts: list[Script], clips: int, wanted: int, frames: int, rng: np.random.Generator
 ) -> list[int]:
     """Write the scripts of a split, each other than all before it; returns their numbers."""
-    wanted = max(round(clips / CLIPS_PER_SCRIPT), min(clips, CLIPS_PER_SESSION))
     numbers = []
-    for _ in range(wanted):
+    for _ in range(max(wanted, min(clips, CLIPS_PER_SESSION))):
         for _ in range(DISTINCT_TRIES):
             script = write_script(rng, frames)
             if not any(same_acts(script, other) for other in scripts):

@@ -39,8 +39,8 @@ Script = tuple[Segment, ...]
 LEAD_FRAMES = 160
 """A clip is cut out of a conversation that began this much earlier."""
 TAIL_FRAMES = 40
-MIN_ACT_FRAMES, MAX_ACT_FRAMES = 42.0, 90.0
-TURN_ENDS = 0.6
+MIN_ACT_FRAMES, MAX_ACT_FRAMES = 50.0, 100.0
+TURN_ENDS = 0.7
 """Chance that the floor changes hands after a segment; a thinker keeps it."""
 TIMING_SPREAD_FRAMES, MAX_SHIFT_FRAMES = 4.0, 8.0
 
