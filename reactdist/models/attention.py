@@ -147,10 +147,12 @@ class DecoderLayer(nn.Module):
     def cross_block_single(self, x: Tensor, memory: Tensor) -> Tensor:
         """`cross_block` for a memory of one token (R, 1, D); x may have one row for all.
 
-        Softmax over one key is 1, so without dropout queries and keys need not be computed.
-        With dropout it goes the ordinary way: weights of that token drop a query at a time.
+        Softmax over one key is 1, so without dropout queries and keys need not be computed. With
+        dropout they are (the token's weight drops a query at a time), and with gradient too: the
+        published graph gives their weights a gradient of zero, not none, so weight decay acts.
         """
-        if self.training:
+        if self.training or torch.is_grad_enabled():
+            x = x.expand(memory.shape[0], -1, -1)
             return self.cross_block(x, self.cross_attention.project(memory))
         return self._after_cross(x, self.cross_attention.single(memory))
 
