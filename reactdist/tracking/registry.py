@@ -94,6 +94,12 @@ def set_alias(uri: str, name: str, alias: str, version: str) -> None:
         ) from None
 
 
+def set_version_tags(uri: str, name: str, version: str, tags: Mapping[str, Any]) -> None:
+    """Set tags of a version, as text (test numbers, promotion)."""
+    for key, value in tags.items():
+        client(uri).set_model_version_tag(name, version, key, str(value))
+
+
 def delete_alias(uri: str, name: str, alias: str) -> None:
     """Take an alias away; no error when it is not set."""
     client(uri).delete_registered_model_alias(name, alias)

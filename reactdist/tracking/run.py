@@ -244,6 +244,13 @@ class Run:
             self._logged[key].add(record["step"])
 
 
+def find_run(uri: str, experiment_number: str, key: str) -> MlflowRun | None:
+    """The run of identity `key` in an experiment, None when it was never opened."""
+    same_key = f"tags.`{KEY_TAG}` = {quoted(key)}"
+    found = client(uri).search_runs([experiment_number], same_key, max_results=1)
+    return found[0] if found else None
+
+
 def _find_or_create(
     uri: str,
     experiment: str,
@@ -254,11 +261,10 @@ def _find_or_create(
 ) -> MlflowRun:
     mlflow = client(uri)
     experiment_number = experiment_id(uri, experiment, create=True)
-    same_key = f"tags.`{KEY_TAG}` = {quoted(key)}"
-    found = mlflow.search_runs([experiment_number], same_key, max_results=1)
-    if found:
-        mlflow.update_run(found[0].info.run_id, status="RUNNING")
-        return found[0]
+    found = find_run(uri, experiment_number, key)
+    if found is not None:
+        mlflow.update_run(found.info.run_id, status="RUNNING")
+        return found
     all_tags = _texts(tags, _TAG_CHARACTERS) | {KEY_TAG: key}
     if parent_run_id:
         all_tags["mlflow.parentRunId"] = parent_run_id

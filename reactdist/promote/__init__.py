@@ -1,0 +1,1 @@
+"""Which checkpoint goes forward, why, and the way back."""
