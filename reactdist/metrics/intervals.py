@@ -8,6 +8,7 @@ resampled is the session. NaN is an undefined item: it is left out, here and in 
 - `paired_difference`: the mean of a - b on the same items, by the same bootstrap.
 - `jackknife_interval`: for FRDvs, which compares items with each other; a bootstrap would compare
   an item with its own copy. `frdvs.leave_one_session_out` gives its values.
+- `metric_intervals`: all of a `score_items` table at once.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reactdist.errors import InputError
+from reactdist.metrics.frdvs import leave_one_session_out
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUM_RESAMPLES = 10_000
 """Enough that another seed moves an end by about 2 % of the interval's width."""
@@ -113,6 +119,30 @@ def jackknife_interval(
     error = math.sqrt((sessions - 1) * float(left_out.var()))
     reach = student_quantile((1 + level) / 2, sessions - 1) * error
     return Interval(estimate - reach, estimate + reach, float(estimate))
+
+
+def metric_intervals(
+    table: pd.DataFrame,
+    predictions: Any,
+    sessions: np.ndarray | Sequence[object],
+    *,
+    seed: int,
+    level: float = 0.95,
+    binarize_au: bool = False,
+) -> dict[str, Interval]:
+    """Interval of every metric of a `score_items` table (N rows), FRDvs by the jackknife.
+
+    predictions (N,K,T,25) are those that were scored, sessions (N,) labels in the table's order.
+    """
+    intervals = {}
+    for name in table.select_dtypes("float").columns:
+        values = table[name].to_numpy()
+        if name == "FRDvs":
+            left_out = leave_one_session_out(predictions, sessions, binarize_au=binarize_au)
+            intervals[name] = jackknife_interval(float(values.mean()), left_out, level=level)
+        else:
+            intervals[name] = bootstrap_interval(values, sessions, seed=seed, level=level)
+    return intervals
 
 
 def student_quantile(probability: float, degrees: int) -> float:

@@ -1,0 +1,200 @@
+"""`reactdist score`: anybody's predictions against the real reactions.
+
+Nothing heavy is imported before the command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from reactdist.metrics.intervals import Interval
+
+FRREA_MISSING = "not computed: needs Inception weights"
+
+Clip = Annotated[Path, typer.Option(help="(N,T,25): an npy file or a folder of one npy an item.")]
+
+
+def score_command(
+    predictions: Annotated[
+        Path, typer.Option(help="(N,K,T,25): npy file, folder of one npy an item, or our Parquet.")
+    ],
+    listeners: Clip,
+    speakers: Clip,
+    neighbours: Annotated[Path, typer.Option(help="(N,N) npy; [i,j]: listener j suits item i.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only this metric; may be repeated.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, no table.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also run the plain tslearn/numpy arithmetic.")
+    ] = False,
+    ci: Annotated[
+        bool, typer.Option("--ci", help="95 % confidence intervals over sessions.")
+    ] = False,
+    sessions: Annotated[
+        Path | None,
+        typer.Option(help="For --ci: a pair list (csv), or a text file of one label an item."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For --ci: seed of the bootstrap.")] = 0,
+    binarize_au: Annotated[
+        bool, typer.Option("--binarize-au", help="Make predicted action units 0 or 1 at 0.5.")
+    ] = False,
+    items_out: Annotated[
+        Path | None, typer.Option(help="Write the values of every item to this Parquet file.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Default: OMP_NUM_THREADS, else all processors.")
+    ] = None,
+) -> None:
+    """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC."""
+    import numpy as np
+
+    from reactdist.errors import InputError
+    from reactdist.evaluate.clip_files import open_clips, open_npy
+    from reactdist.metrics.intervals import metric_intervals
+    from reactdist.metrics.suite import reduce_items, score_items
+
+    if ci and sessions is None:
+        raise InputError(
+            "--ci needs to know which items belong together",
+            fix="add --sessions with the pair list (val.csv) or one label an item",
+        )
+    given = open_clips(predictions)
+    truth = (open_clips(listeners), open_clips(speakers), np.asarray(open_npy(neighbours)))
+    labels = read_sessions(sessions, truth[0].shape[0]) if sessions else None
+    options: dict[str, Any] = {"metrics": metric or None, "binarize_au": binarize_au}
+
+    table = _with_progress(
+        "scoring",
+        given.shape[0],
+        lambda tick: score_items(given, *truth, **options, threads=threads, on_item=tick),
+    )
+    scores = reduce_items(table, num_samples=given.shape[1])
+    plain: dict[str, float] = {}
+    if reference:
+        from reactdist.metrics.plain import plain_score
+
+        plain = _with_progress(
+            "plain arithmetic",
+            given.shape[0],
+            lambda tick: plain_score(given, *truth, **options, on_item=tick),
+        )
+    intervals: dict[str, Interval] = {}
+    if ci and labels is not None:
+        intervals = metric_intervals(table, given, labels, seed=seed, binarize_au=binarize_au)
+    if items_out is not None:
+        table.to_parquet(items_out, index=False)
+    if as_json:
+        _print_json(scores, plain, intervals)
+    else:
+        _print_table(scores, plain, intervals)
+
+
+def read_sessions(path: Path, items: int) -> np.ndarray:
+    """(items,) session labels from a pair list or from lines of text.
+
+    A pair list of P rows names the sessions of 2P items: both directions of a pair share theirs.
+
+    Raises:
+        InputError: file missing, or it does not fit the number of items.
+    """
+    import numpy as np
+
+    from reactdist.data.lists import IndexRow, read_pairs
+    from reactdist.errors import InputError
+
+    if path.suffix == ".csv":
+        rows = [IndexRow.of_path(pair.speaker) for pair in read_pairs(path)]
+        labels = [f"{row.site}/{row.session}" for row in rows] * 2
+    else:
+        try:
+            labels = path.read_text().split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot be read ({error})", where=path) from None
+        labels = labels[:-1] if labels[-1] == "" else labels
+    if len(labels) != items:
+        raise InputError(
+            f"names the sessions of {len(labels)} items, there are {items}",
+            where=path,
+            fix="give the pair list that the items were made from",
+        )
+    return np.array(labels)
+
+
+def _with_progress(what: str, items: int, work: Callable[[Callable[[], None]], Any]) -> Any:
+    """`work` with a tick for every item; warnings become single lines on stderr."""
+    import sys
+    import warnings
+
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with progress, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        task = progress.add_task(what, total=items)
+        result = work(lambda: progress.advance(task))
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        typer.echo(f"reactdist: {message}", err=True)
+    return result
+
+
+def _print_json(
+    scores: dict[str, float], plain: dict[str, float], intervals: dict[str, Interval]
+) -> None:
+    """Scores at the top level; NaN and infinity, which JSON lacks, as null."""
+    import json
+    import math
+
+    def known(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    document: dict[str, Any] = {name: known(value) for name, value in scores.items()}
+    document |= {"FRRea": None, "FRRea_note": FRREA_MISSING}
+    if plain:
+        document["reference"] = {name: known(value) for name, value in plain.items()}
+    if intervals:
+        document["intervals"] = {
+            name: {"low": known(interval.low), "high": known(interval.high)}
+            for name, interval in intervals.items()
+        }
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _print_table(
+    scores: dict[str, float], plain: dict[str, float], intervals: dict[str, Interval]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    if intervals:
+        table.add_column("95 % interval", justify="right")
+    if plain:
+        table.add_column("plain arithmetic", justify="right")
+    for name, value in scores.items():
+        row = [name, f"{value:.6g}"]
+        if intervals:
+            interval = intervals.get(name)
+            row.append(f"{interval.low:.4g} to {interval.high:.4g}" if interval else "")
+        if plain:
+            row.append(f"{plain[name]:.6g}" if name in plain else "")
+        table.add_row(*row)
+    table.add_row("FRRea", FRREA_MISSING)
+    Console(width=100, highlight=False).print(table)
