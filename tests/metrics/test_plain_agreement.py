@@ -9,13 +9,13 @@ from reactdist.metrics.frsyn import lagged_correlations
 from reactdist.metrics.plain import PLAIN, correlation_at, distance, plain_score
 
 
-@pytest.mark.parametrize(("seed", "frames"), [(0, 60), (1, 64), (2, 65), (3, 129)])
+@pytest.mark.parametrize(("seed", "frames"), [(0, 64), (1, 65), (2, 129)])
 def test_every_metric_agrees(seed, frames, clips, neighbours) -> None:
     arrays = (
-        clips(seed, 4, 3, frames=frames),
-        clips(seed + 10, 4, frames=frames),
-        clips(seed + 20, 4, frames=frames),
-        neighbours(seed, 4),
+        clips(seed, 3, 2, frames=frames),
+        clips(seed + 10, 3, frames=frames),
+        clips(seed + 20, 3, frames=frames),
+        neighbours(seed, 3),
     )
     fast, plain = score(*arrays), plain_score(*arrays)
     assert set(plain) == set(PLAIN) <= set(fast)
@@ -25,9 +25,10 @@ def test_every_metric_agrees(seed, frames, clips, neighbours) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_float_types_agree(dtype, clips, neighbours) -> None:
-    arrays = [clips(7, 3, 2).astype(dtype), clips(8, 3).astype(dtype), clips(9, 3).astype(dtype)]
-    plain = plain_score(*(array.astype(np.float64) for array in arrays), neighbours(7, 3))
-    fast = score(*arrays, neighbours(7, 3))
+    arrays = [clips(7, 2, 2).astype(dtype), clips(8, 2).astype(dtype), clips(9, 2).astype(dtype)]
+    names = ["FRCorr", "FRDist", "FRDiv", "FRVar", "FRDvs"]
+    plain = plain_score(*(array.astype(np.float64) for array in arrays), neighbours(7, 2), names)
+    fast = score(*arrays, neighbours(7, 2))
     for name, value in plain.items():
         assert fast[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
 
