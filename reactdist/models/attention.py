@@ -40,6 +40,31 @@ class KeysValues(NamedTuple):
         )
 
 
+def attend(queries: Tensor, memory: KeysValues, causal: bool, dropout: float) -> Tensor:
+    """Softmax attention of queries (R, H, Q, d), the last of a sequence if `causal`: same shape."""
+    num_queries, num_keys = queries.shape[2], memory.keys.shape[2]
+    whole = num_queries == num_keys
+    mask = None
+    if causal and not (whole and dropout == 0):
+        mask = queries.new_ones(num_queries, num_keys, dtype=torch.bool)
+        mask = mask.tril(num_keys - num_queries)
+    if dropout > 0 and queries.device.type == "cpu":
+        # The fused kernels for CPUs have no dropout, and what stands in for them takes twice as
+        # many operators as this.
+        scores = queries / math.sqrt(queries.shape[-1]) @ memory.keys.transpose(2, 3)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return F.dropout(scores.softmax(-1), dropout) @ memory.values
+    return F.scaled_dot_product_attention(
+        queries,
+        memory.keys,
+        memory.values,
+        attn_mask=mask,
+        is_causal=causal and mask is None,
+        dropout_p=dropout,
+    )
+
+
 class Attention(nn.Module):
     """Multi-head attention of queries over a projected memory."""
 
@@ -65,19 +90,11 @@ class Attention(nn.Module):
         """Attend from queries (R, Q, D) over `memory`; with `causal` the last query sees all keys,
         the one before it all but the last, and so on. Returns (R, Q, D).
         """
-        num_queries, num_keys = queries.shape[1], memory.keys.shape[2]
-        same = causal and num_queries == num_keys
-        mask = None
-        if causal and not same:
-            mask = queries.new_ones(num_queries, num_keys, dtype=torch.bool)
-            mask = mask.tril(num_keys - num_queries)
-        mixed = F.scaled_dot_product_attention(
+        mixed = attend(
             self._heads(self.query(queries)),  # (R, H, Q, d)
-            memory.keys,
-            memory.values,
-            attn_mask=mask,
-            is_causal=same,
-            dropout_p=self.dropout if self.training else 0.0,
+            memory,
+            causal,
+            self.dropout if self.training else 0.0,
         )
         return self.out(mixed.transpose(1, 2).flatten(2))
 

@@ -66,7 +66,7 @@ class _StemFunction(torch.autograd.Function):
             variances.append((y - mean).square_().mean((2, 3)))
             means.append(mean.flatten(1))
             small, indices = F.max_pool2d(y, 3, 2, return_indices=True)
-            pooled.append(small.contiguous())
+            pooled.append(small)
             if keep:
                 kept += [y, indices]
         ctx.save_for_backward(video, weight, *means, *kept)

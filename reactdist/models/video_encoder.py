@@ -40,16 +40,22 @@ class VideoEncoder(nn.Module):
         clips, frames = stem.mean.shape[:2]
         mean, variance = stem.mean, stem.variance
         if self.norm == "clip":
-            variance = variance + mean.square()
-            mean, variance = mean.mean(1, keepdim=True), variance.mean(1, keepdim=True)
-            variance = variance - mean.square()
-        scale = torch.rsqrt(variance + EPSILON)[..., None, None]
-        x = torch.relu((stem.pooled - mean[..., None, None]) * scale).flatten(0, 1)
-        x = torch.relu(self._normalise(self.conv2(x), clips))
-        x = torch.relu(self._normalise(self.conv3(x), clips))
-        x = torch.relu(self._normalise(self.conv4(x), clips)) + x
-        x = torch.relu(self._normalise(self.conv5(x), clips))
+            mean = mean.mean(1, keepdim=True)
+            variance = (variance + (stem.mean - mean).square()).mean(1, keepdim=True)
+        scale = torch.rsqrt(variance + EPSILON)
+        shift = (-mean * scale)[..., None, None]
+        x = torch.addcmul(shift, stem.pooled, scale[..., None, None]).relu_().flatten(0, 1)
+        x = x.contiguous(memory_format=self._layout)
+        x = self._normalise(self.conv2(x), clips).relu_()
+        x = self._normalise(self.conv3(x), clips).relu_()
+        x = self._normalise(self.conv4(x), clips).relu_() + x
+        x = self._normalise(self.conv5(x), clips).relu_()
         return self.fc(x.mean((2, 3))).unflatten(0, (clips, frames))
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        # On CPUs convolutions like channels last, and so does batch norm; group norm does not.
+        return torch.channels_last if self.norm == "clip" else torch.contiguous_format
 
     def _normalise(self, x: Tensor, clips: int) -> Tensor:
         """(B * T, C, s, s), each channel to mean 0 and variance 1 over a clip or over a frame."""

@@ -1,0 +1,248 @@
+"""How much faster than the published arithmetic: the table of `reactdist bench model`.
+
+Both sides run eager on the same threads, one after the other in every repeat, so that a busy
+machine slows both; figures are medians. Needs torch and rich, nothing else of the project's
+dependencies, so it can be carried to any machine: `python -m reactdist.models.bench`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reactdist.models.plain import PlainTransVAE
+from reactdist.models.transvae import TransVAE
+from reactdist.models.transvae_config import TransVAEConfig
+from reactdist.schema import AUDIO_FEATURES, NUM_ATTRIBUTES, NUM_COEFFICIENTS
+
+KL_WEIGHT = 1e-5
+SAMPLES = 10
+TIMED_WINDOWS = 3
+"""Windows of a plain online pass that are timed; the others are read off the line through them."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is timed; the defaults are the figures the project quotes."""
+
+    image_size: int = 224
+    feature_dim: int = 128
+    crop_frames: int = 64
+    """Frames of a training step, batch 1."""
+    clip_frames: int = 750
+    """Frames of the clip that is sampled ten times."""
+    repeats: int = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, seconds."""
+
+    name: str
+    required: float
+    plain_s: float
+    ours_s: float
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster than plain."""
+        return self.plain_s / self.ours_s
+
+
+def training_row(
+    name: str, cfg: TransVAEConfig, required: float, sizes: Sizes, device: torch.device
+) -> Row:
+    """A training step (losses with the diversity pass, backward, AdamW) of one crop."""
+    plain = PlainTransVAE(dataclasses.replace(cfg, video_norm="clip")).to(device)
+    ours = TransVAE(cfg).to(device)
+    batch = _batch(sizes, device)
+    windows = cfg.num_windows(sizes.crop_frames)
+
+    def plain_losses() -> Tensor:
+        noises = torch.randn(2, windows, 1, cfg.latent_dim, device=device)
+        return plain.training_losses(batch, (noises[0], noises[1]), KL_WEIGHT)["total"]
+
+    def our_losses() -> Tensor:
+        return ours.training_losses(batch, kl_weight=KL_WEIGHT)["total"]
+
+    timed = _interleaved(
+        (_step(plain, plain_losses), _step(ours, our_losses)), sizes.repeats, device
+    )
+    return Row(name, required, plain_s=timed[0], ours_s=timed[1])
+
+
+def offline_samples_row(cfg: TransVAEConfig, sizes: Sizes, device: torch.device) -> Row:
+    """Ten samples of a clip, offline, against ten plain passes (one is timed)."""
+    plain, ours = PlainTransVAE(cfg).to(device).eval(), TransVAE(cfg).to(device)
+    video, audio = _speaker(sizes.clip_frames, sizes, device)
+    noise = torch.randn(1, 1, cfg.latent_dim, device=device)
+    with torch.no_grad():
+        plain_s, ours_s = _interleaved(
+            (lambda: plain(video, audio, noise), lambda: ours.sample(video, audio, SAMPLES)),
+            sizes.repeats,
+            device,
+        )
+    note = f"plain: one pass of {plain_s:.1f} s, times {SAMPLES}"
+    return Row("ten samples of a clip, offline", 15, SAMPLES * plain_s, ours_s, note)
+
+
+def online_samples_row(cfg: TransVAEConfig, sizes: Sizes, device: torch.device) -> Row:
+    """Ten samples of a clip, online, against ten plain passes, read off a few windows of one."""
+    plain = PlainTransVAE(dataclasses.replace(cfg, video_norm="clip")).to(device).eval()
+    ours = TransVAE(cfg).to(device)
+    video, audio = _speaker(sizes.clip_frames, sizes, device)
+    count = cfg.num_windows(sizes.clip_frames)
+    indices = [max(1, round(count * share / (TIMED_WINDOWS + 1))) for share in range(1, 4)]
+
+    def plain_window(index: int) -> Callable[[], object]:
+        stop = index * cfg.window_size
+        noise = torch.randn(index, 1, cfg.latent_dim, device=device)
+        return lambda: plain(video[:, :stop], audio[:, :stop], noise, last_windows=1)
+
+    with torch.no_grad():
+        *windows_s, ours_s = _interleaved(
+            (*map(plain_window, indices), lambda: ours.sample(video, audio, SAMPLES)),
+            sizes.repeats,
+            device,
+        )
+    pass_s = sum(_line(indices, windows_s, index) for index in range(1, count + 1))
+    shown = ", ".join(map(str, indices))
+    note = f"plain: windows {shown} of {count} timed, the rest on their line; times {SAMPLES}"
+    return Row("ten samples of a clip, online w16 frame", 100, SAMPLES * pass_s, ours_s, note)
+
+
+def measure(sizes: Sizes, device: torch.device) -> list[Row]:
+    """Every row of the table."""
+    cfg = TransVAEConfig(
+        feature_dim=sizes.feature_dim,
+        latent_dim=sizes.feature_dim,
+        image_size=sizes.image_size,
+        window_size=8,
+    )
+    online = dataclasses.replace(cfg, task="online")
+    frame = dataclasses.replace(online, video_norm="frame")
+    return [
+        training_row("training step, offline", cfg, 2.2, sizes, device),
+        training_row("training step, online w8 clip", online, 2.2, sizes, device),
+        training_row("training step, online w8 frame", frame, 8, sizes, device),
+        offline_samples_row(cfg, sizes, device),
+        online_samples_row(dataclasses.replace(frame, window_size=16), sizes, device),
+    ]
+
+
+def run(
+    sizes: Sizes | None = None, threads: int | None = None, device: str | None = None
+) -> list[Row]:
+    """Measure and print the table with the machine it ran on; returns its rows.
+
+    Args:
+        sizes: what to time; the quoted sizes by default.
+        threads: CPU threads; torch's own choice by default.
+        device: "cpu" or "cuda"; CUDA where there is one by default.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    sizes = sizes or Sizes()
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    rows = measure(sizes, where)
+    table = Table(title=f"TransVAE against the published arithmetic\n{machine(where)}")
+    for column in ("what", "plain s", "ours s", "faster", "required", "note"):
+        table.add_column(column)
+    for row in rows:
+        figures = (f"{row.plain_s:.2f}", f"{row.ours_s:.3f}", f"{row.ratio:.1f}x")
+        table.add_row(row.name, *figures, f"{row.required:g}x", row.note)
+    console = Console()
+    console.print(table)
+    if where.type == "cuda":
+        console.print(f"peak memory {torch.cuda.max_memory_allocated(where) / 2**30:.2f} GiB")
+    else:
+        console.print("GPU figures: not measured")
+    return rows
+
+
+def machine(device: torch.device) -> str:
+    """One line about what the figures were taken on, its load included."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()}, {torch.get_num_threads()} threads of {os.cpu_count()}"
+    load = "/".join(f"{value:.1f}" for value in os.getloadavg())
+    return f"{name}, load {load}, torch {torch.__version__}, {platform.system()}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()
+
+
+def _step(model: torch.nn.Module, losses: Callable[[], Tensor]) -> Callable[[], object]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        losses().backward()
+        optimizer.step()
+
+    return step
+
+
+def _interleaved(
+    calls: tuple[Callable[[], object], ...], repeats: int, device: torch.device
+) -> list[float]:
+    """Median seconds of each call; every repeat runs each once. One round before is not counted."""
+    times: list[list[float]] = [[] for _ in calls]
+    for repeat in range(repeats + 1):
+        for call, taken in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if repeat:
+                taken.append(time.perf_counter() - start)
+    return [median(taken) for taken in times]
+
+
+def _line(xs: list[int], ys: list[float], x: float) -> float:
+    """Least-squares line through (xs, ys), at x."""
+    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
+    spread = sum((value - mean_x) ** 2 for value in xs)
+    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(xs, ys, strict=True)) / spread
+    return mean_y + slope * (x - mean_x)
+
+
+def _speaker(frames: int, sizes: Sizes, device: torch.device) -> tuple[Tensor, Tensor]:
+    shape = (1, frames, 3, sizes.image_size, sizes.image_size)
+    return torch.rand(shape, device=device) * 2 - 1, torch.randn(
+        1, frames, AUDIO_FEATURES, device=device
+    )
+
+
+def _batch(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    video, audio = _speaker(sizes.crop_frames, sizes, device)
+    return {
+        "speaker_video": video,
+        "speaker_audio": audio,
+        "listener_emotion": torch.rand(1, sizes.crop_frames, NUM_ATTRIBUTES, device=device),
+        "listener_coefficients": torch.randn(1, sizes.crop_frames, NUM_COEFFICIENTS, device=device),
+    }
+
+
+if __name__ == "__main__":
+    run()
