@@ -142,10 +142,14 @@ class ReportData:
 
 def write_report(path: Path, data: ReportData) -> Path:
     """Write the report as one HTML file, whole or not at all; returns `path`."""
-    path = Path(path)
+    return write_page(Path(path), render(data))
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page, whole or not at all; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(render(data), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return path
 
@@ -160,13 +164,18 @@ def render(data: ReportData) -> str:
         _facts(data.facts),
         _notes(data.notes),
     ]
-    title = html.escape(data.title)
+    return page(data.title, data.summary, "".join(part for part in parts if part))
+
+
+def page(title: str, summary: str, body: str) -> str:
+    """A whole page in our style; `body` is HTML, the other two are text."""
+    shown = html.escape(title)
+    said = f'<p class="summary">{html.escape(summary)}</p>' if summary else ""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{shown}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><main><header><h1>{title}</h1>"
-        f'<p class="summary">{html.escape(data.summary)}</p></header>'
-        f"{''.join(part for part in parts if part)}</main></body></html>\n"
+        f"<style>{STYLE}</style></head><body><main><header><h1>{shown}</h1>{said}</header>"
+        f"{body}</main></body></html>\n"
     )
 
 

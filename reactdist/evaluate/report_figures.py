@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
+import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reactdist.evaluate.report_style import INK, LINE, MODEL, MUTED, SPEAKER
+from reactdist.evaluate.report_style import CYCLE, INK, LINE, MODEL, MUTED, SPEAKER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +71,7 @@ def svg(fig: Figure, label: str) -> str:
     # Group names (axes_1, ...) are the same in every figure and nothing refers to them.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1)
 
 
 def png(fig: Figure, label: str, dots_per_inch: int = 130) -> str:
@@ -77,7 +79,7 @@ def png(fig: Figure, label: str, dots_per_inch: int = 130) -> str:
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", bbox_inches="tight", dpi=dots_per_inch)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{label}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{html.escape(label)}" src="data:image/png;base64,{data}">'
 
 
 def score_figure(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
@@ -222,6 +224,36 @@ def reaction_figure(reaction: Reaction, frame_rate_hz: float) -> str:
         fig.align_ylabels(panels)
         fig.tight_layout(h_pad=0.6)
         return png(fig, f"reactions of {len(reaction.samples)} samples")
+
+
+def run_curves_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> str:
+    """A panel a metric with a line a run; `curves`: run -> metric -> (step, value). "" if none.
+
+    Metrics with one point (scores of the end) have no curve and are left out.
+    """
+    keys = sorted({k for run in curves.values() for k, points in run.items() if len(points) > 1})
+    if not keys:
+        return ""
+    columns = min(len(keys), 3)
+    lines = math.ceil(len(keys) / columns)
+    with house_style():
+        fig = Figure(figsize=(10.5, 2.3 * lines + 0.4))
+        grid = fig.subplots(lines, columns, squeeze=False)
+        for axes, key in zip(grid.flat, keys, strict=False):
+            for (_, run), colour in zip(curves.items(), itertools.cycle(CYCLE)):
+                points = run.get(key, ())
+                axes.plot([s for s, _ in points], [v for _, v in points], color=colour)
+            axes.set_title(key)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        for axes in list(grid.flat)[len(keys) :]:
+            axes.set_visible(False)
+        handles = [
+            Line2D([], [], color=colour, label=label)
+            for label, colour in zip(curves, itertools.cycle(CYCLE))
+        ]
+        fig.tight_layout(h_pad=1.2, w_pad=1.5)
+        fig.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(curves))
+        return svg(fig, "curves of " + ", ".join(curves))
 
 
 def _best(values: Sequence[float]) -> float:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+RUN_MODEL = "model"
+"""Artifact folder of a run that holds its exported model (`model.safetensors`, `config.yaml`)."""
 EXPORTED = "exported"
-"""Artifact folder of a run, and of a registered model, that holds the exported model."""
+"""The same inside a registered MLflow model, below `artifacts/`."""
 EXPORTED_FILES = ("model.safetensors", "config.yaml")
 DIGEST_TAG = "reactdist.weights_sha256"
 
@@ -167,7 +169,7 @@ def download_model(uri: str, reference: str, to: Path | None = None) -> Path:
     if reference.startswith("models:/"):
         source = f"{resolve_version(uri, reference).source}/artifacts/{EXPORTED}"
     else:
-        source = f"{_run(uri, reference).info.artifact_uri}/{EXPORTED}"
+        source = f"{_run(uri, reference).info.artifact_uri}/{RUN_MODEL}"
     folder = _download(uri, source, reference, to)
     missing = [name for name in EXPORTED_FILES if not (folder / name).is_file()]
     if missing:
