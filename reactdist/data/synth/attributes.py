@@ -86,7 +86,7 @@ def _expressions(s: np.ndarray) -> np.ndarray:
         "Happy": np.maximum(smile, 0),
         "Sad": 0.6 * s[:, C.BROW_INNER] + 0.5 * np.maximum(-smile, 0),
         "Surprise": s[:, C.BROW_RAISE] + 0.3 * np.maximum(s[:, C.EYE_OPEN] - 1, 0),
-        "Fear": 0.6 * s[:, C.BROW_INNER] + 0.4 * s[:, C.LEAN] - 0.3,
+        "Fear": 0.8 * s[:, C.BROW_INNER] + 0.5 * s[:, C.JAW] - 0.1,
         "Disgust": s[:, C.NOSE],
         "Anger": 0.9 * s[:, C.BROW_FURROW] - 0.2 * np.maximum(smile, 0),
         "Contempt": 0.75 * s[:, C.LIP_PRESS],

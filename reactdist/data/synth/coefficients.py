@@ -45,7 +45,7 @@ def published(name: str) -> np.ndarray:
 def coefficients(state: np.ndarray, person: Person, rng: np.random.Generator) -> np.ndarray:
     """(T, channels) -> (T, 58) float32 in the file's units: mean_face + std_face x variation."""
     mixing, offset = _mixing()
-    variation = state @ mixing + offset
+    variation = _mix(state, mixing) + offset
     shape = generator(CALIBRATION_SEED, "face shape", person.number).standard_normal(
         NUM_COEFFICIENTS
     )
@@ -74,9 +74,14 @@ def _mixing() -> tuple[np.ndarray, np.ndarray]:
     state = _reference_state()
     spread = state.std(axis=0)
     weights /= spread[:, None]  # every channel moves a coefficient by the same share
-    values = state @ weights
+    values = _mix(state, weights)
     scale = values.std(axis=0)
     return weights / scale, -values.mean(axis=0) / scale
+
+
+def _mix(state: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The matrix product; not by BLAS, whose last bits depend on its number of threads."""
+    return np.einsum("tc,ck->tk", state, weights)
 
 
 def _reference_state() -> np.ndarray:

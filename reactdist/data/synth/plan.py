@@ -78,17 +78,15 @@ def make_plan(
     names = _session_names(rng, pairs)
     people = 0
     for split, count in _counts(pairs, splits).items():
-        sessions = _divide(count, CLIPS_PER_SESSION)
-        of_split = _add_scripts(scripts, count, round(count / CLIPS_PER_SCRIPT[split]), frames, rng)
+        wanted = round(count / CLIPS_PER_SCRIPT[split])
+        sessions = _sessions(_add_scripts(scripts, count, wanted, frames, rng), count, rng)
         recola = max(1, round(RECOLA_SHARE * len(sessions))) if len(sessions) > 1 else 0
         order = rng.permutation(len(sessions))
-        remaining = _copies(of_split, count, rng)
-        for position, size in enumerate(sessions):
+        for position, chosen in enumerate(sessions):
             site = "RECOLA" if order[position] < recola else "NoXI"
             session, roles = names[site].pop(0)
             pair = make_person(seed, people), make_person(seed, people + 1)
             people += 2
-            chosen = _choose_scripts(remaining, size, rng)
             for index, script in enumerate(chosen, start=1):
                 side = int(rng.integers(2))
                 clips.append(
@@ -162,6 +160,18 @@ def _add_scripts(
         numbers.append(len(scripts))
         scripts.append(script)
     return numbers
+
+
+def _sessions(scripts: list[int], clips: int, rng: np.random.Generator) -> list[list[int]]:
+    """The scripts each session plays, clip by clip; no script twice in a session.
+
+    Sessions are filled with the scripts that have most clips left, which spaces the clips of a
+    script evenly; the shuffle afterwards makes the place in the list say nothing.
+    """
+    remaining = _copies(scripts, clips, rng)
+    sizes = _divide(clips, CLIPS_PER_SESSION)
+    sessions = [_choose_scripts(remaining, size, rng) for size in sizes]
+    return [sessions[i] for i in rng.permutation(len(sessions))]
 
 
 def _copies(scripts: list[int], clips: int, rng: np.random.Generator) -> dict[int, int]:

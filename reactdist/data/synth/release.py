@@ -1,42 +1,32 @@
-"""Writes a generated release in the published files.
-
-Everything goes to `OUT.partial` first and gets its name when it is complete, so a run that was
-stopped leaves nothing that looks finished; the next run throws such a rest away.
-"""
+"""Writes a generated release in the published files."""
 
 from __future__ import annotations
 
 import functools
 import io
-import multiprocessing
 import os
-import shutil
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from reactdist.data.synth.coefficients import published
+from reactdist.data.synth.parallel import run
 from reactdist.data.synth.picture import pictures
 from reactdist.data.synth.plan import DEFAULT_SPLITS, Clip, Plan, appropriateness, make_plan
 from reactdist.data.synth.recording import record
 from reactdist.data.synth.seeding import generator
+from reactdist.data.synth.unfinished import unfinished
 from reactdist.data.synth.video import encode_mp4
 from reactdist.data.synth.voice import SAMPLE_RATE_HZ, voice
 from reactdist.errors import InputError
 from reactdist.schema import ATTRIBUTES, NOMINAL_FRAMES, SPLITS
 
 MATRIX_FILE = "Approprirate_facial_reaction.npy"  # the published spelling
-MARKER = ".unfinished-reactdist-release"
-BYTES_PER_FRAME = 5_600
-"""Of one person: wav 3,528, mp4 about 900 to 1,500, csv and npy 500."""
+BYTES_PER_FRAME = 7_000
+"""Of one person, at most about: wav 3,528 (stereo the double), mp4 2,000, csv and npy 500."""
 
 
 def write_release(
@@ -55,10 +45,12 @@ def write_release(
 
     Raises:
         InputError: `out` holds something already, the arguments are impossible, the disk is full.
+        WorkerLost: a worker was killed, by the system for its memory or by somebody.
     """
-    out = Path(out)
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers", where="workers", fix="give 1 or more")
     plan = make_plan(pairs, frames, seed, splits)
-    with _unfinished(out, 2 * pairs * frames * BYTES_PER_FRAME) as folder:
+    with unfinished(out, 2 * pairs * frames * BYTES_PER_FRAME) as folder:
         write_lists(folder, plan)
         _write_people(folder, plan, workers or os.cpu_count() or 1)
 
@@ -121,74 +113,9 @@ def _write_people(folder: Path, plan: Plan, workers: int) -> None:
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("people of the release", total=len(tasks))
-        for _ in _run(functools.partial(_task, folder, plan), tasks, workers):
+        for _ in run(functools.partial(_task, folder, plan), tasks, workers):
             progress.advance(bar)
 
 
 def _task(folder: Path, plan: Plan, task: tuple[Clip, int]) -> None:
     write_person(folder, plan, *task)
-
-
-def _run(
-    work: Callable[[tuple[Clip, int]], None], tasks: list[tuple[Clip, int]], workers: int
-) -> Iterator[None]:
-    if workers == 1:
-        yield from map(work, tasks)
-        return
-    # Spawned, not forked: the caller may hold threads (torch, rich), which a fork does not survive.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), context, initializer=_die_with_parent
-    ) as pool:
-        try:
-            yield from pool.map(work, tasks)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed ends too, instead of waiting for work for ever."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _unfinished(out: Path, needed_bytes: int) -> Iterator[Path]:
-    """The folder to write to; becomes `out` at the end, is removed when the work fails."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("exists and is not an empty folder", where=out, fix="name a new folder")
-    partial = out.with_name(out.name + ".partial")
-    if partial.exists() and not (partial / MARKER).is_file():
-        raise InputError(
-            "is in the way and not an unfinished release", where=partial, fix="move it away"
-        )
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        (partial / MARKER).touch()
-        free = shutil.disk_usage(partial).free
-        if free < needed_bytes:
-            raise OSError(f"{needed_bytes >> 20} MiB needed, {free >> 20} MiB free")
-        yield partial
-        (partial / MARKER).unlink()
-        partial.rename(out)
-    except (OSError, BrokenProcessPool) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"the release cannot be written ({reason})",
-            where=out,
-            fix="free some space or name another folder",
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
