@@ -89,7 +89,7 @@ def read_wav(path: str | Path) -> tuple[npt.NDArray[np.float32], int]:
 
 def _check_riff(path: Path) -> None:
     """Walk the chunks of a wav file; libsndfile reads a file that was cut short without a word."""
-    size, position, kinds = path.stat().st_size, 12, []
+    size, position, end, kinds = path.stat().st_size, 12, 0, []
     if size == 0:
         raise Empty("is empty", where=path)
     with path.open("rb") as file:
@@ -102,9 +102,10 @@ def _check_riff(path: Path) -> None:
             kinds.append(chunk[:4])
             length = int.from_bytes(chunk[4:8], "little")
             # A writer that streamed did not know the length; what follows is all data then.
-            position = size if length == 0xFFFFFFFF else position + 8 + length + length % 2
-    # The padding byte after an odd last chunk is often left out.
-    if position > size + 1 or b"data" not in kinds:
+            end = size if length == 0xFFFFFFFF else position + 8 + length
+            position = end + length % 2
+    # The padding byte after an odd last chunk is often left out, so the chunk's own end counts.
+    if end > size or b"data" not in kinds:
         raise Truncated("the file is cut short", where=path)
 
 

@@ -83,12 +83,19 @@ def build(
     )
     finished = _finished(plan)
     if finished is None:
-        run = runner or (lambda tasks: run_tasks(tasks, workers))
-        results = sorted(run(plan.tasks), key=lambda r: (r.split, r.number))
-        finish(plan, results)
-        finished = Shards.open(out)
+        results = []
+        for result in (runner or (lambda tasks: run_tasks(tasks, workers)))(plan.tasks):
+            if strict:
+                refuse(result.left_out)
+            results.append(result)
+        records = write_splits(plan, sorted(results, key=lambda r: (r.split, r.number)))
+    else:
+        records = finished.manifest.splits
     if strict:
-        refuse_left_out(finished)
+        refuse([entry for record in records.values() for entry in record.left_out])
+    if finished is None:
+        seal(plan, records)
+        finished = Shards.open(out)
     return finished
 
 
@@ -150,8 +157,12 @@ def without_killers(task: ShardTask) -> ShardResult:
     return run_task(task, frozenset(killers))
 
 
-def finish(plan: Plan, results: Sequence[ShardResult]) -> Manifest:
-    """Write lists and neighbours of what was kept, then the manifest, then remove the records."""
+def write_splits(plan: Plan, results: Sequence[ShardResult]) -> dict[str, SplitRecord]:
+    """Write lists and neighbours of what was kept.
+
+    Raises:
+        InputError: no pair of the release can be used.
+    """
     records = {
         split: _write_split(plan, split, [r for r in results if r.split == split])
         for split in plan.release.pairs
@@ -163,6 +174,11 @@ def finish(plan: Plan, results: Sequence[ShardResult]) -> Manifest:
             where=plan.release.root,
             fix=f"run `reactdist data check`; first: {reasons[0] if reasons else 'empty lists'}",
         )
+    return records
+
+
+def seal(plan: Plan, records: dict[str, SplitRecord]) -> Manifest:
+    """Write the manifest, which makes the set complete, and drop the records of the tasks."""
     manifest = Manifest(
         plan=plan.digest,
         image_size=plan.settings.image_size,
@@ -177,13 +193,13 @@ def finish(plan: Plan, results: Sequence[ShardResult]) -> Manifest:
     return manifest
 
 
-def refuse_left_out(shards: Shards) -> None:
-    """Raise DataError if the set lacks anything the lists name."""
-    left_out = [entry for split in shards.manifest.splits.values() for entry in split.left_out]
+def refuse(left_out: Sequence[tuple[str, str]]) -> None:
+    """Raise DataError if anything the lists name had to be left out."""
     if left_out:
         what, why = left_out[0]
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
         raise DataError(
-            f"{len(left_out)} clips or pairs cannot be used, first {what}: {why}",
+            f"{what} cannot be used{more}: {why}",
             fix="mend the release (`reactdist data check` lists everything) or drop --strict",
         )
 
