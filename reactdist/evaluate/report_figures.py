@@ -48,7 +48,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 _TRIAL = "#8b94a5"
-_LOG_RATIO = 20
+LOG_RATIO = 20
 """A positive parameter that spans more than this factor is drawn on a logarithmic axis."""
 
 
@@ -115,37 +115,40 @@ def score_figure(rows: Sequence[ScoreRow], metrics: Sequence[str]) -> str:
 def curves_figure(search: Search) -> str:
     """Each trial's curve of the objective, and the best value after each trial."""
     with house_style():
-        fig = Figure(figsize=(10.5, 3.4))
-        left, right = fig.subplots(1, 2, width_ratios=[3, 2])
-        for trial in search.trials:
-            chosen = trial.name == search.chosen
-            colour, width = (MODEL, 2.2) if chosen else (_TRIAL, 1.2)
-            order = 3 if chosen else 2
-            left.plot(trial.steps, trial.values, color=colour, linewidth=width, zorder=order)
-            if len(trial.steps):
-                mark = "x" if trial.stopped_early else "o"
-                left.plot(
-                    trial.steps[-1], trial.values[-1], mark, color=colour, markersize=5,
-                    zorder=order,
-                )  # fmt: skip
-        left.set_xlabel(search.step_name)
-        left.set_ylabel(search.objective)
-        left.set_title("Trials")
-        left.xaxis.set_major_locator(MaxNLocator(integer=True))
-        handles = [
-            Line2D([], [], color=_TRIAL, label="trial"),
-            Line2D([], [], color=_TRIAL, marker="x", linestyle="", label="stopped early"),
-        ]
-        if search.chosen:
-            handles.append(Line2D([], [], color=MODEL, linewidth=2.2, label="chosen"))
-        left.legend(handles=handles, loc="best", fontsize=8)
-        _best_so_far(right, search)
-        fig.tight_layout(w_pad=3)
-        return svg(fig, "learning curves of the trials and best value so far")
+        return svg(draw_curves(search), "learning curves of the trials and best value so far")
+
+
+def draw_curves(search: Search) -> Figure:
+    """The figure of `curves_figure`, to be saved in another way; call it in `house_style`."""
+    fig = Figure(figsize=(10.5, 3.4))
+    left, right = fig.subplots(1, 2, width_ratios=[3, 2])
+    for trial in search.trials:
+        chosen = trial.name == search.chosen
+        colour, width = (MODEL, 2.2) if chosen else (_TRIAL, 1.2)
+        order = 3 if chosen else 2
+        left.plot(trial.steps, trial.values, color=colour, linewidth=width, zorder=order)
+        if len(trial.steps):
+            mark = "x" if trial.stopped_early else "o"
+            end = trial.steps[-1], trial.values[-1]
+            left.plot(*end, mark, color=colour, markersize=5, zorder=order)
+    left.set_xlabel(search.step_name)
+    left.set_ylabel(search.objective)
+    left.set_title("Trials")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles = [
+        Line2D([], [], color=_TRIAL, label="trial"),
+        Line2D([], [], color=_TRIAL, marker="x", linestyle="", label="stopped early"),
+    ]
+    if search.chosen:
+        handles.append(Line2D([], [], color=MODEL, linewidth=2.2, label="chosen"))
+    left.legend(handles=handles, loc="best", fontsize=8)
+    _best_so_far(right, search)
+    fig.tight_layout(w_pad=3)
+    return fig
 
 
 def _best_so_far(axes: Axes, search: Search) -> None:
-    best = [_best(trial.values) for trial in search.trials]
+    best = [best_value(trial.values) for trial in search.trials]
     numbers = np.arange(1, len(best) + 1)
     so_far = np.fmax.accumulate(np.asarray(best, dtype=float))
     axes.plot(numbers, best, "o", color=_TRIAL, markersize=5)
@@ -157,10 +160,10 @@ def _best_so_far(axes: Axes, search: Search) -> None:
 
 def params_figure(search: Search) -> str:
     """Best objective of each trial against each searched parameter; "" when none varies."""
-    names = list(search.params) or _varying(search)
+    names = list(search.params) or varying_params(search)
     if not names:
         return ""
-    best = [_best(trial.values) for trial in search.trials]
+    best = [best_value(trial.values) for trial in search.trials]
     with house_style():
         columns = min(len(names), 4)
         lines = math.ceil(len(names) / columns)
@@ -189,7 +192,7 @@ def _against(axes: Axes, values: Sequence[Any], best: Sequence[float], search: S
         places = [p + 0.25 * (n - middle) / max(len(values), 1) for n, p in enumerate(places)]
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlim(-0.5, len(levels) - 0.5)
-    elif min(values) > 0 and max(values) / min(values) > _LOG_RATIO:
+    elif min(values) > 0 and max(values) / min(values) > LOG_RATIO:
         axes.set_xscale("log")
     for place, value, trial in zip(places, best, search.trials, strict=True):
         chosen = trial.name == search.chosen
@@ -256,11 +259,13 @@ def run_curves_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[int, floa
         return svg(fig, "curves of " + ", ".join(curves))
 
 
-def _best(values: Sequence[float]) -> float:
+def best_value(values: Sequence[float]) -> float:
+    """Largest finite value, NaN when there is none."""
     finite = [value for value in values if math.isfinite(value)]
     return max(finite) if finite else math.nan
 
 
-def _varying(search: Search) -> list[str]:
+def varying_params(search: Search) -> list[str]:
+    """Names of the parameters that are not the same in all trials."""
     names = list(dict.fromkeys(name for trial in search.trials for name in trial.params))
     return [n for n in names if len({str(trial.params.get(n)) for trial in search.trials}) > 1]

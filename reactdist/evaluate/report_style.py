@@ -18,9 +18,10 @@ body {{ margin: 0; background: #f6f7f9; color: {INK}; font: 15px/1.5 system-ui, 
   "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
 main {{ max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }}
 h1 {{ font-size: 28px; line-height: 1.2; margin: 0 0 8px; }}
+header {{ margin: 0 0 20px; }}
 h2 {{ font-size: 19px; margin: 0 0 4px; }}
 h3 {{ font-size: 15px; margin: 20px 0 6px; }}
-.summary {{ color: {MUTED}; margin: 0 0 20px; max-width: 80ch; }}
+.summary {{ color: {MUTED}; margin: 0; max-width: 80ch; }}
 section {{ background: #fff; border: 1px solid {LINE}; border-radius: 10px; padding: 20px 24px;
   margin: 0 0 20px; }}
 .note, figcaption {{ color: {MUTED}; font-size: 13px; margin: 0 0 12px; max-width: 95ch; }}
