@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reactdist.models.frame_norm import EPSILON, normalise_frames
 from reactdist.models.stem import Stem, StemConvolution
 
-EPSILON = 1e-5
 VideoNorm = Literal["clip", "frame"]
 
 
@@ -45,23 +45,18 @@ class VideoEncoder(nn.Module):
         scale = torch.rsqrt(variance + EPSILON)
         shift = (-mean * scale)[..., None, None]
         x = torch.addcmul(shift, stem.pooled, scale[..., None, None]).relu_().flatten(0, 1)
-        x = x.contiguous(memory_format=self._layout)
-        x = self._normalise(self.conv2(x), clips).relu_()
-        x = self._normalise(self.conv3(x), clips).relu_()
-        x = self._normalise(self.conv4(x), clips).relu_() + x
-        x = self._normalise(self.conv5(x), clips).relu_()
+        x = self._normalise(self.conv2(x), clips)
+        x = self._normalise(self.conv3(x), clips)
+        x = self._normalise(self.conv4(x), clips) + x
+        x = self._normalise(self.conv5(x), clips)
         return self.fc(x.mean((2, 3))).unflatten(0, (clips, frames))
 
-    @property
-    def _layout(self) -> torch.memory_format:
-        # On CPUs convolutions like channels last, and so does batch norm; group norm does not.
-        return torch.channels_last if self.norm == "clip" else torch.contiguous_format
-
     def _normalise(self, x: Tensor, clips: int) -> Tensor:
-        """(B * T, C, s, s), each channel to mean 0 and variance 1 over a clip or over a frame."""
+        """ReLU of (B * T, C, s, s), each channel at mean 0, variance 1 over a clip or a frame."""
         if self.norm == "frame":
-            return F.group_norm(x, x.shape[1], eps=EPSILON)
+            return normalise_frames(x)
         normalised = [
-            F.batch_norm(clip, None, None, training=True, eps=EPSILON) for clip in x.chunk(clips)
+            F.batch_norm(clip, None, None, training=True, eps=EPSILON).relu_()
+            for clip in x.chunk(clips)
         ]
         return normalised[0] if clips == 1 else torch.cat(normalised)

@@ -1,4 +1,4 @@
-"""The fused first layer against the plain operators, values and gradient."""
+"""What is written out for speed against the plain operators, values and gradient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reactdist.models import stem
+from reactdist.models import frame_norm, stem
+from reactdist.models.frame_norm import normalise_frames
 from reactdist.models.stem import StemConvolution, as_pixels
 
 
@@ -33,3 +34,19 @@ def test_stem_is_convolution_statistics_and_pooling(
         for parts in (got, want)
     )
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("chunk", [1, 2 << 20])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_frame_norm_is_instance_norm_and_relu(
+    chunk: int, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame_norm, "CHUNK_BYTES", chunk)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 4, 6, 7, generator=generator).contiguous(memory_format=layout)
+    x = (3 * x + 20).requires_grad_()
+    ours, plain = normalise_frames(x), F.instance_norm(x).relu()
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    pull = torch.randn(plain.shape, generator=generator)
+    got, want = (torch.autograd.grad(out, x, pull)[0] for out in (ours, plain))
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
