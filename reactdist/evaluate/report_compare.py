@@ -189,7 +189,8 @@ def _differences(
 def _mean(run: RunFacts, metric: str) -> float:
     if run.items is not None and metric in run.items:
         return float(run.items[metric].mean())
-    return run.metrics.get(metric, math.nan)
+    # What training logs for its best model.
+    return run.metrics.get(f"best.{metric}", run.metrics.get(metric, math.nan))
 
 
 def _sorted(items: pd.DataFrame) -> pd.DataFrame:

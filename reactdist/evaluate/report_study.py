@@ -52,7 +52,7 @@ def write_study_plots(folder: Path, search: Search) -> list[Path]:
     html = page(
         f"Study: {search.objective}",
         f"{len(search.trials)} trials; higher is better.",
-        section("Plots", body) + section("Trials", table.to_html(index=False, border=0, na_rep="")),
+        section("Plots", body) + section("Trials", _as_html(table)),
     )
     return [csv, *plots, write_page(folder / "study.html", html)]
 
@@ -158,6 +158,11 @@ def _quiet_optuna() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(level)
+
+
+def _as_html(table: pd.DataFrame) -> str:
+    rows = table.to_html(index=False, border=0, na_rep="", float_format="%.4g")
+    return f'<div class="wide">{rows}</div>'
 
 
 def _embedded(path: Path) -> str:

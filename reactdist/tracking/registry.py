@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-RUN_MODEL = "model"
-"""Artifact folder of a run that holds its exported model (`model.safetensors`, `config.yaml`)."""
 EXPORTED = "exported"
-"""The same inside a registered MLflow model, below `artifacts/`."""
+"""Artifact folder of a run, and inside a registered MLflow model below `artifacts/`, that holds the
+exported model (`model.safetensors`, `config.yaml`)."""
 EXPORTED_FILES = ("model.safetensors", "config.yaml")
 DIGEST_TAG = "reactdist.weights_sha256"
 
@@ -169,7 +168,7 @@ def download_model(uri: str, reference: str, to: Path | None = None) -> Path:
     if reference.startswith("models:/"):
         source = f"{resolve_version(uri, reference).source}/artifacts/{EXPORTED}"
     else:
-        source = f"{_run(uri, reference).info.artifact_uri}/{RUN_MODEL}"
+        source = f"{_run(uri, reference).info.artifact_uri}/{EXPORTED}"
     folder = _download(uri, source, reference, to)
     missing = [name for name in EXPORTED_FILES if not (folder / name).is_file()]
     if missing:

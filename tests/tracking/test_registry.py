@@ -31,7 +31,7 @@ def exported_folder(folder: Path, weights: bytes = b"weights") -> Path:
 @pytest.fixture
 def run_id(uri: str, tmp_path: Path) -> str:
     run = open_run(uri, "e", "r", key="k")
-    run.log_folder(exported_folder(tmp_path / "of run"), "model")
+    run.log_folder(exported_folder(tmp_path / "of run"), "exported")
     run.finish()
     return run.run_id
 
