@@ -58,7 +58,7 @@ def train(
     from reactdist.config import load
     from reactdist.train.command import run
     from reactdist.train.settings import TrainSettings
-    from reactdist.tune.result import with_best
+    from reactdist.tune.space import with_best
 
     settings = load(TrainSettings, config, overrides or [])
     run(with_best(settings, best_of) if best_of else settings, address, tracking)
@@ -96,8 +96,14 @@ def evaluate(
         Path | None, typer.Option(help="Folder for predictions, per-item scores and report.")
     ] = None,
     study: Annotated[
-        Path | None, typer.Option(help="Study folder, to show its search in the report.")
+        Path | None, typer.Option(help="Study folder whose search the report shows.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Exit 1 unless it beats the naive baselines and uses the speaker."
+        ),
+    ] = False,
     yes_i_know: Annotated[
         bool, typer.Option("--yes-i-know", help="Use the test split before promotion.")
     ] = False,
@@ -107,9 +113,77 @@ def evaluate(
     from reactdist.evaluate.command import Request, run
 
     request = Request(
-        model, shards, split, frames, items, samples, seed, control, out, study, yes_i_know
+        model,
+        shards,
+        split,
+        frames,
+        items,
+        samples,
+        seed,
+        control or check,
+        out,
+        study,
+        check,
+        yes_i_know,
     )
     run(request, tracking)
+
+
+@app.command()
+def promote(
+    shards: Annotated[Path, typer.Option(help="Folder that `data build` wrote.")],
+    experiment: Annotated[
+        str, typer.Option(help="Experiment whose best run is put forward.")
+    ] = "reactdist",
+    run: Annotated[str | None, typer.Option(help="Put this run forward instead.")] = None,
+    filter: Annotated[
+        str | None, typer.Option(help="Only runs that match, in MLflow's search syntax.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Registered model.")] = "reactdist",
+    alias: Annotated[str, typer.Option(help="Alias that moves.")] = "champion",
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that must improve; default FRCorr.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="First frames of every clip.")] = None,
+    samples: Annotated[int, typer.Option(help="Reactions an item.")] = 10,
+    gate: Annotated[Path | None, typer.Option(help="YAML of the gate's settings.")] = None,
+    overrides: Set = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote though a check fails.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; goes into the record.")] = "",
+    tracking: Tracking = None,
+) -> None:
+    """Put the best run forward: checked, registered, and the alias moved to it."""
+    from reactdist.promote import command
+
+    request = command.Request(
+        shards,
+        experiment,
+        run,
+        filter,
+        name,
+        alias,
+        metric,
+        frames,
+        samples,
+        gate,
+        overrides or [],
+        force,
+        reason,
+    )
+    command.run(request, tracking)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Option(help="Registered model.")] = "reactdist",
+    alias: Annotated[str, typer.Option(help="Alias that goes back.")] = "champion",
+    reason: Annotated[str, typer.Option(help="Why; goes into the record.")] = "",
+    tracking: Tracking = None,
+) -> None:
+    """Let the alias mean the version it meant before."""
+    from reactdist.promote.command import roll_back
+
+    roll_back(name, alias, reason, tracking)
 
 
 @app.command()
@@ -164,7 +238,10 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"reactdist: {where}{error.strerror} - free space or choose a folder you may write", err=True)
+        typer.echo(
+            f"reactdist: {where}{error.strerror} - free space or choose a folder you may write",
+            err=True,
+        )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -174,7 +251,9 @@ def _add_groups() -> None:
     from reactdist.data.commands import app as data
     from reactdist.data.synth.command import synth
     from reactdist.evaluate.score import score_command
+    from reactdist.tracking.command import app as runs
 
+    app.add_typer(runs, name="runs")
     data.command("synth")(synth)
     app.add_typer(data, name="data")
     app.command("score")(score_command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -29,13 +30,13 @@ def ray_session(
     Raises:
         InputError: nobody answers at the address.
     """
+    address = address or os.environ.get("RAY_ADDRESS")
+    _set_environment(local=not address)
     import ray
 
     if ray.is_initialized():  # a caller's session (a job on a cluster, a test) is left alone
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    _set_environment()
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
@@ -88,9 +89,14 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _set_environment() -> None:
-    # Said explicitly, since ray.init() and `ray start` default differently.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+def _set_environment(local: bool) -> None:
+    """Ray's settings, which it reads from the environment when it is first imported."""
+    if local:
+        # Said explicitly, since ray.init() and `ray start` default differently. The token lives
+        # as long as the session; Ray's own default would write one under HOME.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if os.environ["RAY_AUTH_MODE"] == "token":
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

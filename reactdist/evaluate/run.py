@@ -119,9 +119,7 @@ def evaluate_model(
     return Evaluated(split, own.emotion.shape[2], num_samples, own, truth, scores)
 
 
-def scored(
-    name: str, predictions: Predictions, truth: Truth, seed: int, level: float
-) -> Scores:
+def scored(name: str, predictions: Predictions, truth: Truth, seed: int, level: float) -> Scores:
     """All metrics of predictions, with intervals over sessions."""
     table = truth.score_items(predictions)
     metrics = means(table, predictions.emotion.shape[1])
@@ -133,7 +131,9 @@ def scored(
     return Scores(name, metrics, table, intervals)
 
 
-def difference(a: Scores, b: Scores, metric: str, *, seed: int = 0, level: float = 0.95) -> Interval:
+def difference(
+    a: Scores, b: Scores, metric: str, *, seed: int = 0, level: float = 0.95
+) -> Interval:
     """Mean of `a - b` over the same items, with its interval over sessions."""
     if not np.array_equal(a.table["item"], b.table["item"]):
         raise ValueError(f"{a.name} and {b.name} were scored on other items")

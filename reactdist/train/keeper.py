@@ -1,6 +1,7 @@
 """Files of a run: checkpoints, the best model exported, what is reported again after a resume.
 
 output/name/
+    identity               names the run to the tracker, whatever it is called
     config.yaml            resolved settings; the same command must bring the same ones
     checkpoints/step-*/    see reactdist/checkpoints/folder.py
     best/                  exported model of the best evaluation: model.safetensors, config.yaml
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -175,12 +177,21 @@ def prepare_folder(settings: TrainSettings) -> None:
         probe.write_bytes(b"0" * 65536)
         probe.unlink()
         config.write_text(to_yaml(settings))
+        identity_of(root)
     except OSError as error:
         raise InputError(
             f"cannot write the run's folder ({error.strerror})",
             where=root,
             fix="free space, or set output to a folder you may write",
         ) from None
+
+
+def identity_of(root: Path) -> str:
+    """Identity of what is in a folder: kept over a resume, new when the folder is made anew."""
+    file = root / "identity"
+    if not file.exists():
+        file.write_text(uuid.uuid4().hex)
+    return file.read_text()
 
 
 def is_finished(folder: Path) -> bool:

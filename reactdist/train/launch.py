@@ -12,7 +12,7 @@ from reactdist.config import flatten, resolved, to_yaml
 from reactdist.data.shards import Shards
 from reactdist.errors import NonFiniteLoss
 from reactdist.tracking import Run, git_state, open_run, package_versions, prepare, tracking_uri
-from reactdist.train.keeper import is_finished, prepare_folder
+from reactdist.train.keeper import identity_of, is_finished, prepare_folder
 from reactdist.train.loop import Evaluation, Preempted, Reporter, StepRecord
 from reactdist.train.preflight import check_run
 from reactdist.train.reporters import ConsoleReporter, TrackerReporter
@@ -31,6 +31,7 @@ def train(
         NonFiniteLoss, Preempted, StorageError, DataError: from the loop.
     """
     uri = tracking_uri(tracking)
+    settings = settings.absolute()
     shards = check_run(settings)
     prepare_folder(settings)
     prepare(uri)
@@ -108,7 +109,7 @@ def open_training_run(
         uri,
         settings.experiment,
         settings.name,
-        key=f"{settings.folder.resolve()}",
+        key=identity_of(settings.folder),
         parent_run_id=parent_run_id,
         params=flatten(resolved(settings)),
         tags=tags,
@@ -135,7 +136,7 @@ class RunReporter(TrackerReporter):
         super().evaluated(evaluation)
         folder = self.settings.folder
         if evaluation.is_best and (folder / "best").is_dir():
-            self.tracked.log_folder(folder / "best", "model")
+            self.tracked.log_folder(folder / "best", "exported")
             self.tracked.log_folder(folder / "best-predictions", "predictions")
         self.tracked.set_tags({"reactdist.checkpoint": str(folder / "checkpoints")})
 

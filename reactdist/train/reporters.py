@@ -40,6 +40,9 @@ class TrackerReporter:
 
     def evaluated(self, evaluation: Evaluation) -> None:
         values = {f"val.{name}": value for name, value in evaluation.metrics.items()}
+        if evaluation.is_best:
+            # The last point of these is the best model's: what tables and `promote` rank by.
+            values |= {f"best.{name}": value for name, value in evaluation.metrics.items()}
         self.run.log_metrics({**values, "epoch": float(evaluation.epoch)}, evaluation.step)
 
 

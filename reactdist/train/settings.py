@@ -167,6 +167,14 @@ class TrainSettings(Settings):
             raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
         return self
 
+    def absolute(self) -> TrainSettings:
+        """With absolute paths: workers have other working folders."""
+        shards = self.data.shards
+        if "://" not in shards:
+            shards = str(Path(shards).resolve())
+        data = self.data.model_copy(update={"shards": shards})
+        return self.model_copy(update={"data": data, "output": self.output.resolve()})
+
     @property
     def folder(self) -> Path:
         """Where this run keeps its files."""

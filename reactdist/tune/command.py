@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reactdist.config import load, to_yaml
-from reactdist.tune.result import StudyResult
+from reactdist.evaluate.study import StudyResult
 from reactdist.tune.settings import StudySettings
 
 

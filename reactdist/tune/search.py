@@ -14,10 +14,10 @@ from reactdist.data.shards import Shards
 from reactdist.distributed.session import ray_session
 from reactdist.errors import InputError, ReactdistError
 from reactdist.evaluate.objective import OBJECTIVE
+from reactdist.evaluate.study import STUDY_FILE, StudyResult, TrialResult
 from reactdist.tracking import Run, git_state, open_run, prepare, tracking_uri
-from reactdist.train.keeper import refuse_other_settings
+from reactdist.train.keeper import identity_of, refuse_other_settings
 from reactdist.train.preflight import check_run
-from reactdist.tune.result import STUDY_FILE, StudyResult, TrialResult
 from reactdist.tune.settings import StudySettings
 from reactdist.tune.space import check_space, tune_space
 from reactdist.tune.trial import FAILED, run_trial
@@ -37,6 +37,7 @@ def tune(
         ReactdistError: every trial failed.
     """
     uri = tracking_uri(tracking)
+    study = study.model_copy(update={"base": study.base.absolute()})
     check_space(study)
     shards = check_run(study.base)
     folder = _prepare_folder(study)
@@ -78,6 +79,8 @@ def study_folder(study: StudySettings) -> Path:
 def _fit(study: StudySettings, uri: str, parent_run_id: str, folder: Path) -> Any:
     from ray import tune as ray_tune
 
+    from reactdist.tune.progress import TrialLines
+
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(
             run_trial, study_values=resolved(study), uri=uri, parent=parent_run_id
@@ -85,6 +88,8 @@ def _fit(study: StudySettings, uri: str, parent_run_id: str, folder: Path) -> An
         {"CPU": study.base.workers.cpus, "GPU": study.trial.gpus},
     )
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    for name in ("ray.tune", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     experiment = (folder / "ray_tune").resolve()
     if ray_tune.Tuner.can_restore(str(experiment)):
         log.warning("resuming the study in %s", experiment)
@@ -114,6 +119,7 @@ def _fit(study: StudySettings, uri: str, parent_run_id: str, folder: Path) -> An
             storage_path=str(folder.resolve()),
             failure_config=ray_tune.FailureConfig(max_failures=study.trial.max_failures),
             verbose=0,
+            callbacks=[TrialLines(study.trials, study.base.epochs)],
             stop=_stopper(study),
         ),
     )
@@ -186,7 +192,9 @@ def _prepare_folder(study: StudySettings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if config.exists():
-            refuse_other_settings(study, config, free=("base.output", "base.data.workers"))
+            refuse_other_settings(
+                study, config, free=("base.output", "base.data.shards", "base.data.workers")
+            )
         config.write_text(to_yaml(study))
     except OSError as error:
         raise InputError(
@@ -204,7 +212,7 @@ def _open_parent(study: StudySettings, uri: str, shards: Shards) -> Run:
         uri,
         study.base.experiment,
         study.study,
-        key=str(study_folder(study).resolve()),
+        key=identity_of(study_folder(study)),
         params=settings,
         tags={
             "reactdist.kind": "study",
@@ -255,9 +263,15 @@ def _result(study: StudySettings, result: Any, folder: Path) -> TrialResult:
         stopped_early=result.error is None and 0 < epochs < study.base.epochs,
         folder=where,
         run_id=run_id_file.read_text() if run_id_file and run_id_file.exists() else "",
-        error="" if result.error is None else " ".join(str(result.error).split())[-300:],
+        error="" if result.error is None else _last_line(result.error),
         curve=curve,
     )
+
+
+def _last_line(error: BaseException) -> str:
+    """What went wrong, without the stack that Ray wraps around it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[-300:]
 
 
 def _plain(value: Any) -> Any:
@@ -271,7 +285,11 @@ def _close_trials(study: StudySettings, uri: str, result: StudyResult) -> None:
             continue
         name = Path(trial.folder).name
         run = open_run(
-            uri, study.base.experiment, name, key=trial.folder, parent_run_id=result.run_id
+            uri,
+            study.base.experiment,
+            name,
+            key=identity_of(Path(trial.folder)),
+            parent_run_id=result.run_id,
         )
         how = "failed" if trial.error else "stopped early" if trial.stopped_early else "finished"
         run.set_tags(

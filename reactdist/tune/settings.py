@@ -24,8 +24,8 @@ class Range(Settings):
 
     @model_validator(mode="after")
     def _one(self) -> Range:
-        given = self.model_fields_set
-        if len(given) != 1:
+        kinds = (self.choice, self.uniform, self.loguniform, self.integer)
+        if sum(kind is not None for kind in kinds) != 1:
             raise ValueError("give exactly one of choice, uniform, loguniform, integer")
         bounds = self.uniform or self.loguniform or self.integer
         if bounds and bounds[0] >= bounds[1]:

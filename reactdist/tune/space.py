@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from reactdist.config import flatten, nearest, parse, resolved, set_key
 from reactdist.errors import InputError
+from reactdist.evaluate.study import read_study
 from reactdist.train.settings import TrainSettings
 from reactdist.tune.settings import StudySettings
 
@@ -82,3 +84,11 @@ def tune_space(study: StudySettings) -> dict[str, Any]:
             low, high = values.integer
             space[key] = tune.randint(low, high + 1)
     return space
+
+
+def with_best(settings: TrainSettings, folder: Path) -> TrainSettings:
+    """Settings with the searched keys as in the best trial of the finished study in `folder`."""
+    values = resolved(settings)
+    for key, value in read_study(folder).best.config.items():
+        set_key(values, key, value)
+    return parse(TrainSettings, values, where=folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,6 @@ def run_trial(
     from reactdist.train.launch import train_here
 
     study = parse(StudySettings, study_values)
-    os.chdir(os.environ.get("REACTDIST_WORKING_FOLDER", "."))
     name = trial_name(tune.get_context().get_trial_id())
     settings = settings_of(study, config, name)
     shards = Shards.open(settings.data.shards)

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from reactdist.config import parse, resolved, set_key
 from reactdist.errors import InputError
-from reactdist.train.settings import TrainSettings
 
 STUDY_FILE = "study.json"
 
@@ -76,11 +74,3 @@ def read_study(folder: Path) -> StudyResult:
         for trial in document.pop("trials")
     ]
     return StudyResult(trials=trials, **document)
-
-
-def with_best(settings: TrainSettings, study: Path) -> TrainSettings:
-    """Settings with the searched keys set as in the best trial of a finished study."""
-    values = resolved(settings)
-    for key, value in read_study(study).best.config.items():
-        set_key(values, key, value)
-    return parse(TrainSettings, values, where=study)

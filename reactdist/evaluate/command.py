@@ -1,0 +1,230 @@
+"""`reactdist evaluate`: predict, score beside the baselines, record, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from reactdist.data.shards import Shards
+from reactdist.errors import GateNotMet, InputError
+from reactdist.evaluate.checks import checks
+from reactdist.evaluate.page import page, read_page_facts
+from reactdist.evaluate.predictions import write_predictions
+from reactdist.evaluate.report import write_report
+from reactdist.evaluate.run import MODEL, NOT_COMPUTED, SWAPPED, Evaluated, evaluate_model
+from reactdist.evaluate.study import read_study
+
+if TYPE_CHECKING:
+    from reactdist.tracking import Run
+    from reactdist.tracking.registry import Version
+
+SHOWN = ("FRCorr", "FRDist", "FRDiv", "FRVar", "FRDvs", "FRSyn", "ACC")
+RESULT = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked to be evaluated."""
+
+    model: str
+    shards: Path
+    split: str
+    frames: int | None
+    items: int | None
+    samples: int
+    seed: int
+    control: bool
+    out: Path | None
+    study: Path | None
+    check: bool
+    yes_i_know: bool
+
+
+def run(request: Request, tracking: str | None) -> None:
+    """Evaluate, print the table, store predictions and scores, log everything to MLflow."""
+    from reactdist.tracking import download_model, prepare, tracking_uri
+
+    console = Console()
+    shards = Shards.open(request.shards)
+    uri = tracking_uri(tracking)
+    registered = request.model.startswith("models:/")
+    if request.split == "test" and not (registered or request.yes_i_know):
+        raise InputError(
+            "the test split is for promoted models",
+            where=request.model,
+            fix="promote it first, or add --yes-i-know (it is recorded)",
+        )
+    local = Path(request.model)
+    if registered or not local.is_dir():
+        prepare(uri)
+        folder = download_model(uri, request.model)
+    else:
+        folder = local
+    evaluated = _evaluate(request, folder, shards)
+    console.print(score_table(evaluated))
+    console.print(f"FRRea: {NOT_COMPUTED}", highlight=False)
+    out = request.out or Path("evaluations") / f"{_slug(request.model)}-{request.split}"
+    write(out, evaluated, request, folder, shards)
+    passed = checks(evaluated) if request.check else []
+    report = write_report(
+        out / "report.html",
+        page(
+            f"{request.model} on {request.split}",
+            evaluated,
+            shards,
+            facts=read_page_facts(folder, shards, request.model),
+            checks=passed,
+            study=read_study(request.study) if request.study else None,
+        ),
+    )
+    record(uri, request, out, evaluated, shards)
+    console.print(f"predictions and scores: {out}", highlight=False)
+    console.print(f"report: {report}", highlight=False)
+    for check in passed:
+        mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
+        console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+    failed = [check for check in passed if not check.passed]
+    if failed:
+        raise GateNotMet(
+            f"{len(failed)} of {len(passed)} checks failed, first: {failed[0].name}",
+            where=request.model,
+            fix=f"see {report}",
+        )
+
+
+def score_table(evaluated: Evaluated) -> Table:
+    """Predictors x metrics, the model with its intervals."""
+    table = Table(
+        title=f"{evaluated.split}: {len(evaluated.predictions.items)} items, "
+        f"{evaluated.num_samples} samples, {evaluated.frames} frames"
+    )
+    table.add_column("predictor")
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    for name, scores in evaluated.scores.items():
+        cells = []
+        for metric in SHOWN:
+            interval = scores.intervals.get(metric)
+            value = f"{scores.metrics[metric]:.4g}"
+            shown = name == MODEL and interval is not None and metric in ("FRCorr", "FRDist")
+            cells.append(
+                f"{value} [{interval.low:.3g}, {interval.high:.3g}]"  # type: ignore[union-attr]
+                if shown
+                else value
+            )
+        table.add_row(name, *cells, style="bold" if name == MODEL else None)
+    return table
+
+
+def write(
+    out: Path, evaluated: Evaluated, request: Request, folder: Path, shards: Shards
+) -> dict[str, Any]:
+    """Predictions, per-item tables and evaluation.json in `out`; what evaluation.json says."""
+    out.mkdir(parents=True, exist_ok=True)
+    kept = evaluated.predictions
+    write_predictions(out / "predictions.parquet", kept.items, kept.emotion, kept.coefficients)
+    for name, scores in evaluated.scores.items():
+        scores.table.to_parquet(out / f"items-{_slug(name)}.parquet", index=False)
+    document = {
+        "model": request.model,
+        "exported": str(folder),
+        "shards": str(request.shards),
+        "data_fingerprint": shards.fingerprint,
+        "split": evaluated.split,
+        "frames": evaluated.frames,
+        "num_samples": evaluated.num_samples,
+        "seed": request.seed,
+        "items": [int(i) for i in kept.items],
+        "FRRea": NOT_COMPUTED,
+        "scores": {
+            name: {
+                "metrics": scores.metrics,
+                "intervals": {k: asdict(v) for k, v in scores.intervals.items()},
+            }
+            for name, scores in evaluated.scores.items()
+        },
+    }
+    (out / RESULT).write_text(json.dumps(document, indent=1))
+    return document
+
+
+def record(uri: str, request: Request, out: Path, evaluated: Evaluated, shards: Shards) -> str:
+    """Log an evaluation run; attach the numbers to the model version when it is registered."""
+    from reactdist.tracking import prepare
+    from reactdist.tracking.registry import resolve_version, set_version_tags
+
+    prepare(uri)
+    version = resolve_version(uri, request.model) if request.model.startswith("models:/") else None
+    run = open_evaluation_run(uri, request, version, shards)
+    metrics = evaluated.scores[MODEL].metrics
+    run.log_metrics({f"{evaluated.split}.{k}": v for k, v in metrics.items()}, 0)
+    for name, scores in evaluated.scores.items():
+        if name != MODEL:
+            shown = {f"{_slug(name)}.{k}": scores.metrics[k] for k in SHOWN}
+            run.log_metrics(shown, 0)
+    run.log_folder(out, evaluated.split)
+    run.finish("FINISHED")
+    if version is not None:
+        numbers: dict[str, object] = {f"{evaluated.split}.{k}": metrics[k] for k in SHOWN}
+        numbers[f"{evaluated.split}.run_id"] = run.run_id
+        set_version_tags(uri, version.name, version.version, numbers)
+    (out / "run_id").write_text(run.run_id)
+    return run.run_id
+
+
+def open_evaluation_run(uri: str, request: Request, version: Version | None, shards: Shards) -> Run:
+    """The MLflow run of an evaluation: the same request is the same run."""
+    from reactdist.tracking import open_run
+
+    subject = version.uri if version else request.model
+    identity = json.dumps([subject, shards.fingerprint, *map(str, asdict(request).values())])
+    return open_run(
+        uri,
+        "reactdist-evaluations",
+        f"{_slug(subject)}-{request.split}",
+        key=hashlib.sha256(identity.encode()).hexdigest(),
+        params={k: v for k, v in asdict(request).items() if k not in ("out", "yes_i_know")},
+        tags={
+            "reactdist.kind": "evaluation",
+            "reactdist.model": subject,
+            "reactdist.data_fingerprint": shards.fingerprint,
+            "reactdist.test_before_promotion": request.split == "test" and version is None,
+        },
+    )
+
+
+def _evaluate(request: Request, folder: Path, shards: Shards) -> Evaluated:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        if not progress.console.is_terminal:
+            progress.disable = True
+        tasks: dict[str, Any] = {}
+
+        def tick(name: str) -> None:
+            if name not in tasks:
+                total = len(shards.items(request.split)) if name in (MODEL, SWAPPED) else 1
+                tasks[name] = progress.add_task(name, total=request.items or total)
+            progress.advance(tasks[name])
+
+        return evaluate_model(
+            folder,
+            shards,
+            request.split,
+            frames=request.frames,
+            items=request.items,
+            num_samples=request.samples,
+            seed=request.seed,
+            control=request.control,
+            tick=tick,
+        )
+
+
+def _slug(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
+    return "-".join(part for part in kept.split("-") if part) or "model"
