@@ -161,7 +161,7 @@ def _quiet_optuna() -> Iterator[None]:
 
 
 def _as_html(table: pd.DataFrame) -> str:
-    rows = table.to_html(index=False, border=0, na_rep="", float_format="%.4g")
+    rows = table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
     return f'<div class="wide">{rows}</div>'
 
 

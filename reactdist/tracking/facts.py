@@ -65,8 +65,20 @@ def read_run(uri: str, reference: str) -> RunFacts:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
         curves=curves,
-        items=_items(mlflow, run_id),
+        items=read_items(uri, run_id),
     )
+
+
+def read_items(uri: str, run_id: str) -> pd.DataFrame | None:
+    """Per-item scores that a run stored with its predictions, None when it stored none."""
+    import pandas as pd
+
+    mlflow = client(uri)
+    path = f"{RUN_PREDICTIONS}/{ITEMS_FILE}"
+    if not any(file.path == path for file in mlflow.list_artifacts(run_id, RUN_PREDICTIONS)):
+        return None
+    with tempfile.TemporaryDirectory(prefix="reactdist-items-") as scratch:
+        return pd.read_parquet(Path(mlflow.download_artifacts(run_id, path, scratch)))
 
 
 def _find(mlflow: Any, uri: str, reference: str) -> Any:
@@ -82,13 +94,3 @@ def _find(mlflow: Any, uri: str, reference: str) -> Any:
         ids = ", ".join(run.info.run_id[:12] for run in runs[:5])
         raise InputError(f"{len(runs)} runs are called {reference!r}", fix=f"give an id: {ids}")
     return runs[0]
-
-
-def _items(mlflow: Any, run_id: str) -> pd.DataFrame | None:
-    import pandas as pd
-
-    path = f"{RUN_PREDICTIONS}/{ITEMS_FILE}"
-    if not any(file.path == path for file in mlflow.list_artifacts(run_id, RUN_PREDICTIONS)):
-        return None
-    with tempfile.TemporaryDirectory(prefix="reactdist-items-") as scratch:
-        return pd.read_parquet(Path(mlflow.download_artifacts(run_id, path, scratch)))

@@ -30,8 +30,9 @@ def runs_table(
 
     Args:
         experiment: name; None for all.
-        sort: a column, or a metric or parameter by its bare name; `-NAME` for descending. Metrics
-            that are better when higher are best sorted descending. Missing values come last.
+        sort: a column, or a metric or parameter by the end of its name (`FRCorr` means
+            `metrics.best.FRCorr` where there is no `metrics.FRCorr`); `-NAME` for descending.
+            Missing values come last.
         filter: MLflow's own search syntax, e.g. `metrics.FRCorr > 0.1 and params.task = 'online'`.
 
     Raises:
@@ -98,12 +99,34 @@ def _row(run: Any, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _sorted(table: pd.DataFrame, sort: str) -> pd.DataFrame:
-    name = sort.removeprefix("-")
-    columns = list(table.columns)
-    column = next((c for c in (name, f"metrics.{name}", f"params.{name}") if c in columns), None)
-    if column is None:
-        bare = [c.partition(".")[2] or c for c in columns]
-        raise InputError(f"no column {name!r} to sort by", where="--sort", fix=nearest(name, bare))
-    return table.sort_values(
-        column, ascending=not sort.startswith("-"), kind="stable", na_position="last"
-    ).reset_index(drop=True)
+    column = find_column(list(table.columns), sort.removeprefix("-"))
+    values = table[column]
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    # Parameters are text: 16 must come after 8 all the same.
+    table = table.assign(_key=numbers if numbers.notna().sum() == values.notna().sum() else values)
+    ordered = table.sort_values(
+        "_key", ascending=not sort.startswith("-"), kind="stable", na_position="last"
+    )
+    return ordered.drop(columns="_key").reset_index(drop=True)
+
+
+def find_column(columns: list[str], name: str) -> str:
+    """The column that `name` means: itself, a metric, the best model's metric, a parameter.
+
+    Raises:
+        InputError: no column, or several columns, end in `name`.
+    """
+    for whole in (name, f"metrics.{name}", f"metrics.best.{name}", f"params.{name}"):
+        if whole in columns:
+            return whole
+    ending = [column for column in columns if column.endswith(f".{name}")]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise InputError(
+            f"{name!r} is ambiguous", where="--sort", fix="one of " + ", ".join(ending)
+        )
+    bare = [column.rpartition(".")[2] for column in columns]
+    raise InputError(f"no column {name!r} to sort by", where="--sort", fix=nearest(name, bare))

@@ -10,6 +10,7 @@ import pytest
 from reactdist.errors import InputError
 from reactdist.tracking import open_run, runs_table
 from reactdist.tracking.store import client, experiment_id
+from reactdist.tracking.table import find_column
 
 
 @pytest.fixture
@@ -49,6 +50,16 @@ def test_sorted_by_any_column_missing_last(study: str) -> None:
     assert runs_table(study, "study", sort="-name")["name"].tolist() == ["c", "b", "a"]
     with pytest.raises(InputError, match=r"no column 'FRCor'.*did you mean 'FRCorr'"):
         runs_table(study, "study", sort="FRCor")
+
+
+def test_parameters_sort_as_numbers_and_by_the_end_of_their_name(study: str) -> None:
+    assert runs_table(study, "study", sort="-window")["params.window"].tolist() == ["32", "16", "8"]
+    columns = ["run_id", "metrics.best.FRCorr", "metrics.val.FRCorr", "params.loss.kl_weight"]
+    assert find_column(columns, "FRCorr") == "metrics.best.FRCorr"
+    assert find_column(columns, "val.FRCorr") == "metrics.val.FRCorr"
+    assert find_column(columns, "kl_weight") == "params.loss.kl_weight"
+    with pytest.raises(InputError, match="'epoch' is ambiguous"):
+        find_column(["metrics.val.epoch", "metrics.train.epoch"], "epoch")
 
 
 def test_filtered_in_mlflows_own_language(study: str) -> None:
