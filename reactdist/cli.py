@@ -188,7 +188,6 @@ def rollback(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the study is made.")] = Path("demo"),
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep what an earlier, interrupted demo finished.")
     ] = False,
@@ -196,7 +195,7 @@ def demo(
     """From nothing to a finished small study; exits 1 if one of its checks fails."""
     from reactdist.demo import run
 
-    run(folder, keep=keep)
+    run(keep=keep)
 
 
 @app.command()

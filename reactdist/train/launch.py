@@ -13,6 +13,7 @@ from reactdist.data.shards import Shards
 from reactdist.errors import NonFiniteLoss
 from reactdist.tracking import Run, git_state, open_run, package_versions, prepare, tracking_uri
 from reactdist.train.keeper import identity_of, is_finished, prepare_folder
+from reactdist.train.logfile import LogReporter
 from reactdist.train.loop import Evaluation, Preempted, Reporter, StepRecord
 from reactdist.train.preflight import check_run
 from reactdist.train.reporters import ConsoleReporter, TrackerReporter
@@ -65,7 +66,12 @@ def train_here(
     status: Any = "FAILED"
     live = ConsoleReporter(settings.name)
     recorded = RunReporter(run, settings)
-    everyone: list[Reporter] = [recorded, *([live] if console else []), *reporters]
+    everyone: list[Reporter] = [
+        recorded,
+        LogReporter(settings.name),
+        *([live] if console else []),
+        *reporters,
+    ]
     try:
         if console:
             live.__enter__()
@@ -130,7 +136,9 @@ class RunReporter(TrackerReporter):
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """What only the worker knows: the engine that really trains."""
-        self.tracked.set_tags({f"reactdist.{name}": value for name, value in facts.items()})
+        self.tracked.set_tags(
+            {f"reactdist.{name}": v for name, v in facts.items() if name != "mean_face"}
+        )
 
     def evaluated(self, evaluation: Evaluation) -> None:
         super().evaluated(evaluation)

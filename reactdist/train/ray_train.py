@@ -16,6 +16,7 @@ from typing import Any
 from reactdist.config import parse, resolved
 from reactdist.distributed.session import ray_session
 from reactdist.errors import InputError, NonFiniteLoss, ReactdistError, WorkerLost
+from reactdist.train.logfile import following
 from reactdist.train.loop import Evaluation, Preempted, StepRecord
 from reactdist.train.settings import TrainSettings
 
@@ -79,7 +80,8 @@ def train_on_ray(
             ),
         )
         try:
-            trainer.fit()
+            with following(settings.folder / "log" / "rank-0.log"):
+                trainer.fit()
         except Exception as error:
             raise _lost(settings, error) from error
     if outcome.exists():

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reactdist.train.logfile import evaluated_line, started_line
 from reactdist.train.loop import Evaluation, StepRecord
 
 
@@ -72,11 +73,7 @@ class ConsoleReporter:
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """Say what trains."""
-        self.console.print(
-            f"{self.name}: {facts['engine']}, ZeRO stage {facts['zero_stage']}, "
-            f"{facts['world_size']} worker(s)",
-            highlight=False,
-        )
+        self.console.print(started_line(self.name, facts), highlight=False, soft_wrap=True)
 
     def step(self, record: StepRecord) -> None:
         terms = " ".join(f"{n} {v:.4g}" for n, v in record.losses.items())
@@ -85,12 +82,4 @@ class ConsoleReporter:
         self.bar.update(self._task, total=record.total_steps, completed=record.step, detail=detail)
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        shown = ("objective", "FRCorr", "FRDist", "FRDiv", "FRSyn")
-        scores = " ".join(
-            f"{k} {evaluation.metrics[k]:.4g}" for k in shown if k in evaluation.metrics
-        )
-        mark = " (best so far)" if evaluation.is_best else ""
-        self.console.print(
-            f"{self.name}: epoch {evaluation.epoch} step {evaluation.step}: {scores}{mark}",
-            highlight=False,
-        )
+        self.console.print(evaluated_line(self.name, evaluation), highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_grou
 from reactdist.train.ema import Average, ExponentialAverage, NoAverage
 from reactdist.train.engine import Batch, Engine
 from reactdist.train.keeper import RunFolder
+from reactdist.train.logfile import rank_log
 from reactdist.train.loop import Parts, Progress, Reporter, fit
 from reactdist.train.ranks import ProcessRanks, StopSignal
 from reactdist.train.schedule import evaluation_steps
@@ -39,38 +40,44 @@ def run_worker(
     torch.set_num_threads(max(1, int(settings.workers.cpus)))
     start_process_group(device, settings.workers.hang_timeout_s)
     ranks = ProcessRanks(device)
-    shards = Shards.open(settings.data.shards)
-    engine = make_engine(settings, device, ranks.world)
-    facts = {
-        "engine": engine.kind,
-        "zero_stage": engine.zero_stage,
-        "world_size": ranks.world,
-        "data_fingerprint": shards.fingerprint,
-        "mean_face": [float(v) for v in shards.mean_face],
-    }
-    validation = Validation(settings.model, shards, settings.validation, device=device, ranks=ranks)
-    folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.write)
-    for reporter in reporters:
-        reporter.started(facts)
-    average: Average = NoAverage()
-    if settings.ema_decay:
-        average = ExponentialAverage(settings.ema_decay, engine.weights())
-    progress = restore(folder.resume(), engine, average)
-    for evaluation in folder.evaluations.values():
-        # Reporters that keep a record skip what they have; what a kill swallowed is made good.
+    with StopSignal() as stop, rank_log(settings.folder, ranks.rank):
+        shards = Shards.open(settings.data.shards)
+        engine = make_engine(settings, device, ranks.world)
+        facts = {
+            "engine": engine.kind,
+            "zero_stage": engine.zero_stage,
+            "world_size": ranks.world,
+            "data_fingerprint": shards.fingerprint,
+            "mean_face": [float(v) for v in shards.mean_face],
+        }
+        validation = Validation(
+            settings.model, shards, settings.validation, device=device, ranks=ranks
+        )
+        folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.write)
+        average: Average = NoAverage()
+        if settings.ema_decay:
+            average = ExponentialAverage(settings.ema_decay, engine.weights())
+        progress = restore(folder.resume(), engine, average)
         for reporter in reporters:
-            reporter.evaluated(evaluation)
-
-    num_items = len(shards.items("train"))
-    due = evaluation_steps(
-        settings.epochs, settings.validation.every_epochs, num_items, settings.batch_size
-    )
-    with StopSignal() as stop:
+            reporter.started(facts)
+            # Those that keep a record skip what they have; what a kill swallowed is made good.
+            for evaluation in folder.evaluations.values():
+                reporter.evaluated(evaluation)
         batches = micro_batches(settings, shards, ranks, progress)
         parts = Parts(engine, batches, ranks, validation, folder, tuple(reporters), average, stop)
-        fit(parts, settings, due, progress)
-    folder.finish(progress)
+        fit(parts, settings, due_evaluations(settings, shards), progress)
+        folder.finish(progress)
     return progress
+
+
+def due_evaluations(settings: TrainSettings, shards: Shards) -> dict[int, int]:
+    """Optimizer step -> finished epochs, for every evaluation of the run."""
+    return evaluation_steps(
+        settings.epochs,
+        settings.validation.every_epochs,
+        len(shards.items("train")),
+        settings.batch_size,
+    )
 
 
 def make_engine(settings: TrainSettings, device: torch.device, world: int) -> DeepSpeedEngine:

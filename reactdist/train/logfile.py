@@ -1,0 +1,101 @@
+"""One quiet log a rank, and following it from the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from reactdist.train.loop import Evaluation, StepRecord
+
+log = logging.getLogger("reactdist.train")
+_POLL_S = 0.5
+
+
+@contextlib.contextmanager
+def rank_log(folder: Path, rank: int) -> Iterator[Path]:
+    """Write what `reactdist` logs on this rank to `folder/log/rank-N.log` too."""
+    path = folder / "log" / f"rank-{rank}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger("reactdist")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level or logging.WARNING, logging.INFO))
+    try:
+        yield path
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+class LogReporter:
+    """Start and evaluations as lines of the log."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """What trains."""
+        log.info("%s", started_line(self.name, facts))
+
+    def step(self, record: StepRecord) -> None:
+        """Steps are curves in the tracker, not lines."""
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """The challenge metrics."""
+        log.info("%s", evaluated_line(self.name, evaluation))
+
+
+def started_line(name: str, facts: Mapping[str, Any]) -> str:
+    """What trains, in a line."""
+    return (
+        f"{name}: {facts['engine']}, ZeRO stage {facts['zero_stage']}, "
+        f"{facts['world_size']} worker(s)"
+    )
+
+
+def evaluated_line(name: str, evaluation: Evaluation) -> str:
+    """An evaluation in a line."""
+    shown = ("objective", "FRCorr", "FRDist", "FRDiv", "FRSyn")
+    values = evaluation.metrics
+    scores = " ".join(f"{key} {values[key]:.4g}" for key in shown if key in values)
+    mark = " (best so far)" if evaluation.is_best else ""
+    return f"{name}: epoch {evaluation.epoch} step {evaluation.step}: {scores}{mark}"
+
+
+@contextlib.contextmanager
+def following(path: Path) -> Iterator[None]:
+    """Print lines that appear at the end of a log that another process writes."""
+    done = threading.Event()
+    start = path.stat().st_size if path.exists() else 0
+    thread = threading.Thread(target=_follow, args=(path, start, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _follow(path: Path, position: int, done: threading.Event) -> None:
+    console = Console(stderr=True)
+    while True:
+        last = done.is_set()
+        if path.exists():
+            with path.open() as file:
+                file.seek(position)
+                for line in file:
+                    message = line.rstrip().split(" ", 3)[-1]
+                    console.print(message, highlight=False, soft_wrap=True, markup=False)
+                position = file.tell()
+        if last:
+            return
+        done.wait(_POLL_S)
