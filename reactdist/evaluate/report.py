@@ -234,11 +234,13 @@ def _scores(data: ReportData) -> str:
 
 
 def _cell(rows: Sequence[ScoreRow], place: int, metric: str) -> str:
-    if all(row.scores.get(metric) is None for row in rows):
-        # Said once, down the whole column.
-        text = NOT_COMPUTED if metric == "FRRea" else "not computed"
-        return f'<td class="text" rowspan="{len(rows)}">{text}</td>' if place == 0 else ""
+    given = {str(row.scores.get(metric)) for row in rows}
     score = rows[place].scores.get(metric)
+    if len(given) == 1 and (score is None or isinstance(score, str)):
+        # Said once, down the whole column.
+        text = score or (NOT_COMPUTED if metric == "FRRea" else "not computed")
+        cell = f'<td class="text" rowspan="{len(rows)}">{html.escape(text)}</td>'
+        return cell if place == 0 else ""
     if score is None:
         return '<td class="text">–</td>'
     if isinstance(score, str):

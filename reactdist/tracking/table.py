@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reactdist.config import nearest
 from reactdist.errors import InputError
 from reactdist.tracking.run import KIND_TAG
 from reactdist.tracking.store import client, experiment_id
@@ -128,5 +127,7 @@ def find_column(columns: list[str], name: str) -> str:
         raise InputError(
             f"{name!r} is ambiguous", where="--sort", fix="one of " + ", ".join(ending)
         )
+    from reactdist.config import nearest  # pydantic: not for every start of the command line
+
     bare = [column.rpartition(".")[2] for column in columns]
     raise InputError(f"no column {name!r} to sort by", where="--sort", fix=nearest(name, bare))
