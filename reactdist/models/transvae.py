@@ -9,12 +9,14 @@ Letters: B clips, K samples, R = B * K rows, T frames, w window, D features, Z l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from reactdist.models import checks
 from reactdist.models.decoder import PastBlock, Posterior, ReactionDecoder
@@ -43,17 +45,28 @@ class SpeakerEncoder(nn.Module):
     def __init__(self, cfg: TransVAEConfig) -> None:
         super().__init__()
         dim = cfg.feature_dim
+        self.recompute = cfg.checkpoint_video
         self.video = VideoEncoder(dim, cfg.video_norm)
         self.audio = nn.Linear(AUDIO_FEATURES, dim)
         self.fusion = nn.Linear(2 * dim, dim)
 
     def forward(self, video: Tensor, audio: Tensor) -> Tensor:
         """(B, T, 3, S, S) and (B, T, 78) to (B, T, D)."""
-        return self.fuse(self.video.stem(video), audio)
+        return self.fuse(self.stem(video), audio)
+
+    def stem(self, video: Tensor) -> Stem:
+        """What the pictures give before it matters which are normalised together."""
+        return self._run(self.video.stem, video)
 
     def fuse(self, stem: Stem, audio: Tensor) -> Tensor:
         """The same from the first convolution of the pictures."""
-        return self.fusion(torch.cat([self.video.features(stem), self.audio(audio)], -1))
+        pictures = self._run(self.video.features, stem)
+        return self.fusion(torch.cat([pictures, self.audio(audio)], -1))
+
+    def _run(self, part: Callable[[Any], Any], given: Any) -> Any:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(part, given, use_reentrant=False)
+        return part(given)
 
 
 class TransVAE(nn.Module):
@@ -219,7 +232,7 @@ class TransVAE(nn.Module):
         if self.cfg.video_norm == "frame":
             yield from self.speaker(video, audio).split(self.cfg.window_size, 1)
             return
-        stem = self.speaker.video.stem(video)
+        stem = self.speaker.stem(video)
         for start in starts:
             seen = slice(max(0, start - self.cfg.past_frames), start + self.cfg.window_size)
             yield self.speaker.fuse(stem.frames(seen), audio[:, seen])

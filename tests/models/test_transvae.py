@@ -182,6 +182,30 @@ def test_same_seed_same_bits() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
+@pytest.mark.parametrize("norm", ["clip", "frame"])
+def test_recomputing_pictures_keeps_less_and_changes_nothing(norm: str) -> None:
+    kept, gradients = [], []
+    for recompute in (False, True):
+        net = model(video_norm=norm, checkpoint_video=recompute)
+        sizes: list[int] = []
+
+        def count(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel() * tensor.element_size())
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            terms = net.training_losses(
+                batch(8), kl_weight=1e-3, generator=torch.Generator().manual_seed(4)
+            )
+        terms["total"].backward()
+        kept.append(sum(sizes))
+        gradients.append([p.grad for p in net.parameters()])
+    assert kept[1] < 0.7 * kept[0]
+    for plain, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
