@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 Tracking = Annotated[str | None, typer.Option(help="MLflow; default as for train.")]
 app = typer.Typer(help="Look at runs.", invoke_without_command=True)
@@ -52,6 +51,7 @@ def table(
     if context.invoked_subcommand is not None:
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from reactdist.tracking import prepare, runs_table, tracking_uri

@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,6 +198,8 @@ def _gone(reference: str, source: str, reason: str) -> InputError:
 
 def _pack(model_folder: Path, packed: Path) -> None:
     """Write the MLflow model folder: this package's pyfunc code and the exported files."""
+    from importlib import metadata
+
     import mlflow
 
     with tempfile.TemporaryDirectory(prefix="reactdist-export-") as scratch:

@@ -36,6 +36,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 _PARAM_CHARACTERS = 6000
 _TAG_CHARACTERS = 5000
 _PARAMS_A_CALL = 100
+_OTHER_PROCESS_S = 5.0
+"""How long to wait for a process that logged the run and is being killed."""
 
 
 def open_run(
@@ -76,17 +78,18 @@ def open_run(
         raise
     except Exception as error:
         # Any failure of the store while training is being resumed: go on from the spool.
-        header = read_header(folder)
-        if header is None:
+        known = read_header(folder)
+        if known is None:
             prepare(uri)
             raise InputError(
                 f"MLflow did not open the run ({str(error)[:200]})",
                 where=f"{experiment}/{name}",
                 fix="look at the server's log",
             ) from error
-        log.warning("MLflow is away; run %s goes on from %s", header.run_id, folder)
-        run_id, logged = header.run_id, {}
-    return Run(Spool(folder, SpoolHeader(uri, experiment, key, run_id)), logged)
+        log.warning("MLflow is away; run %s goes on from %s", known.run_id, folder)
+        run_id, logged = known.run_id, {}
+    header = SpoolHeader(uri, experiment, key, run_id)
+    return Run(Spool(folder, header, wait_s=_OTHER_PROCESS_S), logged)
 
 
 def sync_spool(path: Path) -> dict[str, int]:

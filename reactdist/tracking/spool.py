@@ -13,11 +13,13 @@ but disk, and a process killed in between loses nothing. A spool is a folder:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,9 @@ from reactdist.errors import InputError
 
 Record = dict[str, Any]
 """`op` (metrics, tags, artifact, artifacts, finish) and its values; times in ms since 1970."""
+
+_OPEN_HERE: set[Path] = set()
+"""Folders that this process has open."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,12 @@ def read_header(folder: Path) -> SpoolHeader | None:
 class Spool:
     """The open spool of one run; one process holds it at a time (a file lock)."""
 
-    def __init__(self, folder: Path, header: SpoolHeader) -> None:
-        """Open or create. Raises InputError when another live process has it open."""
+    def __init__(self, folder: Path, header: SpoolHeader, *, wait_s: float = 0.0) -> None:
+        """Open or create. Raises InputError when it is still open elsewhere after `wait_s`."""
         self.folder = folder
         self.header = header
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _take_lock(folder)
+        self._lock = _take_lock(folder, wait_s)
         _replace(folder / "run.json", json.dumps(header.__dict__))
         records = _read_records(folder / "records.jsonl")
         self.sent = _read_count(folder / "sent", len(records))
@@ -136,18 +141,40 @@ class Spool:
             shutil.rmtree(self.folder, ignore_errors=True)
             with contextlib.suppress(OSError):
                 self.folder.parent.rmdir()
+        _OPEN_HERE.discard(self.folder.absolute())
         self._lock.close()
 
 
-def _take_lock(folder: Path) -> IO[str]:
+def _take_lock(folder: Path, wait_s: float) -> IO[str]:
+    """A record lock on the folder's lock file, tried for `wait_s` (a killed process may linger).
+
+    Not flock: a data-loading worker, forked while a run is open, would inherit that and hold it
+    past the death of its parent. Record locks die with their process, but a process may take its
+    own twice, hence `_OPEN_HERE`.
+    """
+    limit = time.monotonic() + wait_s
+    while (lock := _try_lock(folder)) is None:
+        if time.monotonic() >= limit:
+            raise InputError(
+                "another process is logging this run", where=folder, fix="wait until it has ended"
+            )
+        time.sleep(0.2)
+    _OPEN_HERE.add(folder.absolute())
+    return lock
+
+
+def _try_lock(folder: Path) -> IO[str] | None:
+    # Looked at first: closing a second handle of a file would drop this process's lock on it.
+    if folder.absolute() in _OPEN_HERE:
+        return None
     lock = (folder / "lock").open("w")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
         lock.close()
-        raise InputError(
-            "another process is logging this run", where=folder, fix="wait until it has ended"
-        ) from None
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return None
     return lock
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -110,7 +111,56 @@ def test_what_a_killed_process_logged_arrives_with_the_next(uri: str, tmp_path: 
     assert (artifacts / "late.txt").read_text() == "late"
 
 
-def test_one_process_at_a_time_logs_a_run(uri: str) -> None:
+def test_children_of_a_killed_process_do_not_hold_the_run(uri: str) -> None:
+    # A data-loading worker is forked while the run is open and outlives its parent for a while.
+    program = f"""
+        import os, signal, time
+        from reactdist.tracking import open_run
+        run = open_run({uri!r}, "e", "r", key="k")
+        if os.fork() == 0:
+            os.close(1)
+            time.sleep(60)
+        print(os.getpid(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert process.wait(60) == -9
+        assert open_run(uri, "e", "r", key="k").finish()
+    finally:
+        os.killpg(process.pid, 9)
+
+
+def test_another_process_that_lives_keeps_the_run(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reactdist.tracking.run._OTHER_PROCESS_S", 0.3)
+    program = f"""
+        from reactdist.tracking import open_run
+        run = open_run({uri!r}, "e", "r", key="k")
+        print("open", flush=True)
+        input()
+        run.finish()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        with pytest.raises(InputError, match="another process is logging this run"):
+            open_run(uri, "e", "r", key="k")
+        process.communicate(b"\n")
+    assert open_run(uri, "e", "r", key="k").finish()
+
+
+def test_one_process_opens_a_run_once(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reactdist.tracking.run._OTHER_PROCESS_S", 0.3)
     run = open_run(uri, "e", "r", key="k")
     with pytest.raises(InputError, match="another process is logging this run"):
         open_run(uri, "e", "r", key="k")
