@@ -76,7 +76,11 @@ def check(
         DataError: a path in a list leaves the release.
     """
     release = Release.open(root, lists=lists, splits=splits)
-    findings = [*_lists(release), *_matrix(release), *_unlisted(release)]
+    findings = [
+        *_lists(release, splits),
+        *_matrix(release),
+        *_unlisted(Release.open(root, lists=lists), splits),
+    ]
     tasks = [
         PairTask(split, release.files(split, p.speaker), release.files(split, p.listener), decode)
         for split, pairs in release.pairs.items()
@@ -100,7 +104,7 @@ def check(
     )
 
 
-def _lists(release: Release) -> Iterator[Finding]:
+def _lists(release: Release, splits: tuple[str, ...]) -> Iterator[Finding]:
     for split, pairs in release.pairs.items():
         file = str(release.lists / f"{split}.csv")
         if not pairs:
@@ -108,7 +112,7 @@ def _lists(release: Release) -> Iterator[Finding]:
         for pair in repeated(pairs):
             detail = "the pair is listed twice"
             yield Finding("listed-twice", "problem", split, pair.speaker, "list", file, detail)
-    for split in SPLITS:
+    for split in splits:
         if split not in release.pairs and (release.root / split).is_dir():
             file = str(release.lists / f"{split}.csv")
             detail = "the split has a folder and no list"
@@ -145,8 +149,8 @@ def _matrix(release: Release) -> Iterator[Finding]:
             )
 
 
-def _unlisted(release: Release) -> Iterator[Finding]:
-    """Files in the release's folders that belong to no listed clip."""
+def _unlisted(release: Release, splits: tuple[str, ...]) -> Iterator[Finding]:
+    """Files of these splits that belong to no clip of any list."""
     expected: dict[Path, set[Path]] = {}
     folders: dict[Path, str] = {}
     for split in release.pairs:
@@ -157,6 +161,8 @@ def _unlisted(release: Release) -> Iterator[Finding]:
             known.update(release.files(split, clip).paths().values())
     fixed = (layouts.AUDIO_FOLDER, layouts.EMOTION_FOLDER, layouts.COEFFICIENTS_FOLDER)
     for base, known in expected.items():
+        if folders[base] and folders[base] not in splits:
+            continue
         places = [(base / name, name) for name in fixed]
         places += [(base / name, "video") for name in layouts.VIDEO_FOLDERS]
         for folder, modality in places:

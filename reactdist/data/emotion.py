@@ -49,7 +49,10 @@ def read_emotion(path: str | Path) -> npt.NDArray[np.float32]:
         raise kind(f"cannot read the csv ({reason})", where=path) from None
     if table.num_rows == 0:
         raise Empty("holds no rows", where=path)
-    names = [name.strip().lower() for name in table.column_names]
+    try:
+        names = [name.strip().lower() for name in table.column_names]
+    except UnicodeDecodeError:
+        raise Damaged("the header is not text", where=path) from None
     if len(names) != NUM_ATTRIBUTES:
         raise WrongShape(f"has {len(names)} columns, expected {NUM_ATTRIBUTES}", where=path)
     for name, expected in zip(names, ATTRIBUTES, strict=True):

@@ -1,0 +1,101 @@
+"""Every layout in use gives the same clips as the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import rewrite
+
+from reactdist.data.check import check
+from reactdist.data.clip import ClipSettings, encode_clip
+from reactdist.data.codec import Jpeg
+from reactdist.data.release import Release
+from reactdist.errors import DataError, InputError
+from reactdist.schema import PERSON_OF_ROLE
+
+SETTINGS = ClipSettings(32, Jpeg(), (0.0,) * 58)
+EXACT = [
+    rewrite.video_as_pictures,
+    rewrite.video_packed,
+    rewrite.video_renamed,
+    rewrite.without_split_folders,
+    rewrite.emotion_by_person,
+    rewrite.coefficients_flat,
+    rewrite.audio_mono,
+    rewrite.lists_without_index_column,
+    rewrite.index_with_udiva,
+]
+
+
+def rows(root: Path, split: str = "val") -> dict[str, dict[str, object]]:
+    """Encoded clips of a split, without what names the source files."""
+    release = Release.open(root)
+    found = {}
+    for clip in release.clips(split):
+        row = encode_clip(release.files(split, clip), SETTINGS)
+        del row["source"]
+        found[clip] = row
+    return found
+
+
+@pytest.mark.parametrize("layout", EXACT, ids=lambda layout: layout.__name__)
+def test_every_layout_gives_the_same_clips(
+    release: Path, copied: Path, layout: Callable[[Path], None]
+) -> None:
+    layout(copied)
+    assert rows(copied) == rows(release)
+    report = check(copied, splits=("val",))
+    assert report.findings == ()
+
+
+def test_files_a_frame_short_are_cut_to_the_shortest_and_noted(release: Path, copied: Path) -> None:
+    rewrite.coefficients_one_frame_short(copied)
+    whole, short = rows(release), rows(copied)
+    for clip, row in short.items():
+        assert row["num_frames"] == whole[clip]["num_frames"] - 1
+        for name, width in (("audio", 78), ("emotion", 25), ("coefficients", 58)):
+            assert row[name] == whole[clip][name][: -4 * width]
+    report = check(copied)
+    assert report.ok
+    assert {f.severity for f in report.findings} == {"note"}
+
+
+def test_a_person_keeps_their_emotion_in_both_directions(release: Path, copied: Path) -> None:
+    """A fork maps "whoever speaks" to P1, which gives mirrored items the wrong person's labels."""
+    rewrite.emotion_by_person(copied)
+    by_person, by_role = Release.open(copied), Release.open(release)
+    seen = set()
+    for split, pairs in by_person.pairs.items():
+        for pair in [*pairs, *(pair.mirrored() for pair in pairs)]:
+            for clip in (pair.speaker, pair.listener):
+                role = clip.split("/")[-2]
+                seen.add((clip.split("/")[0], role))
+                found = by_person.files(split, clip).emotion
+                assert found.parent.name == PERSON_OF_ROLE[role]
+                assert found.read_bytes() == by_role.files(split, clip).emotion.read_bytes()
+    assert {site for site, _ in seen} == {"NoXI", "RECOLA"}
+
+
+def test_lists_may_lie_elsewhere(release: Path, copied: Path, tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for file in copied.glob("*.*"):
+        file.rename(lists / file.name)
+    with pytest.raises(InputError, match="--lists"):
+        Release.open(copied)
+    moved = Release.open(copied, lists=lists)
+    assert moved.pairs == Release.open(release).pairs
+    assert moved.matrix_path == lists / "Approprirate_facial_reaction.npy"
+
+
+@pytest.mark.parametrize(
+    "path", ["../x/s/r/1", "/etc/s/r/1", "a/../../b/1", "a//b/1", "a/./b/1", "a\\b/s/r/1", "a/b/1"]
+)
+def test_paths_that_leave_the_release_are_refused(copied: Path, path: str) -> None:
+    (copied / "val.csv").write_text(
+        f",speaker_path,listener_path\n0,{path},NoXI/s/Novice_video/1\n"
+    )
+    with pytest.raises(DataError, match=r"val\.csv line 2"):
+        Release.open(copied)
