@@ -9,40 +9,58 @@ weights are only read inside their own forward (ZeRO-3 gathers them there).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class KeysValues(NamedTuple):
-    """Projected memory: keys and values, each (R, H, L, d)."""
+@dataclass(frozen=True)
+class KeysValues:
+    """Projected memory (2, R, H, L, d): keys, values.
 
-    keys: Tensor
-    values: Tensor
+    Without gradient it grows in place, in a buffer with room for more, so that appending a window
+    costs the window and not the past. Of two memories appended to the same one, only the later
+    may be used.
+    """
+
+    both: Tensor
+    buffer: Tensor | None = None  # (2, R, H, room, d), `both` is its frames from `start` on
+    start: int = 0
+
+    @property
+    def length(self) -> int:
+        """L."""
+        return self.both.shape[3]
 
     def append(self, other: KeysValues) -> KeysValues:
         """The memory of both, `other` later."""
-        return KeysValues(
-            torch.cat([self.keys, other.keys], 2), torch.cat([self.values, other.values], 2)
-        )
+        if torch.is_grad_enabled():
+            return KeysValues(torch.cat([self.both, other.both], 3))
+        buffer, start = self.buffer, self.start
+        middle, stop = start + self.length, start + self.length + other.length
+        if buffer is None or stop > buffer.shape[3]:
+            start, middle, stop = 0, self.length, self.length + other.length
+            buffer = self.both.new_empty(*self.both.shape[:3], 2 * stop, self.both.shape[4])
+            buffer[..., :middle, :] = self.both
+        buffer[..., middle:stop, :] = other.both
+        return KeysValues(buffer[..., start:stop, :], buffer, start)
 
     def latest(self, frames: int) -> KeysValues:
         """The last `frames` of the memory, or all if it holds fewer."""
-        start = max(0, self.keys.shape[2] - frames)
-        return KeysValues(self.keys[:, :, start:], self.values[:, :, start:])
+        skip = max(0, self.length - frames)
+        return KeysValues(self.both[..., skip:, :], self.buffer, self.start + skip)
 
     def repeat(self, times: int) -> KeysValues:
         """Every row `times` times, neighbours first."""
-        return KeysValues(
-            self.keys.repeat_interleave(times, 0), self.values.repeat_interleave(times, 0)
-        )
+        return KeysValues(self.both.repeat_interleave(times, 1))
 
 
 def attend(queries: Tensor, memory: KeysValues, causal: bool, dropout: float) -> Tensor:
     """Softmax attention of queries (R, H, Q, d), the last of a sequence if `causal`: same shape."""
-    num_queries, num_keys = queries.shape[2], memory.keys.shape[2]
+    num_queries, num_keys = queries.shape[2], memory.length
+    keys, values = memory.both.unbind()
     whole = num_queries == num_keys
     mask = None
     if causal and not (whole and dropout == 0):
@@ -51,14 +69,14 @@ def attend(queries: Tensor, memory: KeysValues, causal: bool, dropout: float) ->
     if dropout > 0 and queries.device.type == "cpu":
         # The fused kernels for CPUs have no dropout, and what stands in for them takes twice as
         # many operators as this.
-        scores = queries / math.sqrt(queries.shape[-1]) @ memory.keys.transpose(2, 3)
+        scores = queries / math.sqrt(queries.shape[-1]) @ keys.transpose(2, 3)
         if mask is not None:
             scores = scores.masked_fill(~mask, -torch.inf)
-        return F.dropout(scores.softmax(-1), dropout) @ memory.values
+        return F.dropout(scores.softmax(-1), dropout) @ values
     return F.scaled_dot_product_attention(
         queries,
-        memory.keys,
-        memory.values,
+        keys,
+        values,
         attn_mask=mask,
         is_causal=causal and mask is None,
         dropout_p=dropout,
@@ -84,7 +102,8 @@ class Attention(nn.Module):
 
     def project(self, memory: Tensor) -> KeysValues:
         """Keys and values of memory (R, L, D)."""
-        return KeysValues(*map(self._heads, self.key_value(memory).chunk(2, -1)))
+        both = self.key_value(memory).unflatten(-1, (2, self.num_heads, -1))  # (R, L, 2, H, d)
+        return KeysValues(both.permute(2, 0, 3, 1, 4))
 
     def forward(self, queries: Tensor, memory: KeysValues, causal: bool = False) -> Tensor:
         """Attend from queries (R, Q, D) over `memory`; with `causal` the last query sees all keys,

@@ -40,11 +40,11 @@ class Posterior(nn.Module):
 
     def forward(self, frames: KeysValues) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (R, Z) given the projected frames."""
-        rows = frames.keys.shape[0]
-        tokens = torch.stack([self.mean_token, self.logvar_token])[None]  # (1, 2, D)
-        memory = self.layer.self_attention.project(tokens)
-        memory = KeysValues(*(part.expand(rows, -1, -1, -1) for part in memory))
-        out = self.layer(tokens.expand(rows, -1, -1), memory.append(frames))
+        rows = frames.both.shape[1]
+        tokens = torch.stack([self.mean_token, self.logvar_token]).expand(rows, -1, -1)
+        own = self.layer.self_attention.project(tokens[:1])
+        memory = frames.append(KeysValues(own.both.expand(-1, rows, -1, -1, -1)))
+        out = self.layer(tokens, memory)
         mean, logvar = self.to_mean(out[:, 0]).float(), self.to_logvar(out[:, 1]).float()
         return mean, torch.exp(0.5 * logvar)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
+import time
 
 import pytest
 import torch
@@ -63,6 +65,38 @@ def test_stream_gives_the_batch_numbers(history: int, frames: int) -> None:
     with torch.no_grad():
         single = net(video, audio, noise=noise[:, :, 1])
     torch.testing.assert_close(single.coefficients, whole.coefficients[:, 1], **close)
+
+
+def test_stream_keeps_a_bounded_past() -> None:
+    """After the history is full, what a session holds stops growing."""
+    net = model(max_history_frames=12)
+    session = net.stream(num_samples=2)
+    video, audio = speaker(4)
+    held = []
+    for _ in range(40):
+        session.step(video, audio)
+        past = session._state.past
+        assert past is not None
+        assert session._state.seen is not None
+        memories = (session._state.seen, past.self_memory, past.cross_memory)
+        assert all(memory.length <= 8 for memory in memories)
+        held.append(sum(m.buffer.numel() for m in memories if m.buffer is not None))
+    assert max(held[20:]) <= max(held[:20])
+
+
+@pytest.mark.slow
+def test_stream_costs_the_same_for_ever() -> None:
+    """Window 90 within 1.3x of window 5 with ten samples (processor time, medians around them)."""
+    net = model(image_size=96, feature_dim=64, window_size=8, max_history_frames=751)
+    session = net.stream(num_samples=10)
+    video = torch.zeros(1, 8, 3, 96, 96, dtype=torch.uint8)
+    audio = torch.zeros(1, 8, 78)
+    times = []
+    for _ in range(95):
+        start = time.process_time()
+        session.step(video, audio)
+        times.append(time.process_time() - start)
+    assert statistics.median(times[86:95]) < 1.3 * statistics.median(times[1:10])
 
 
 def test_stream_and_sample_draw_the_same_from_one_seed() -> None:
