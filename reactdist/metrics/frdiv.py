@@ -20,6 +20,6 @@ def frdiv(item: Item, _: object = None) -> dict[str, float]:
         return {"FRDiv": float("nan")}
     # sum over ordered pairs |a - b|^2 = 2 K sum |a - mean|^2
     deviation = predictions - predictions.mean(axis=0)
-    spread = float(np.vdot(deviation, deviation))
+    spread = float(np.square(deviation).sum())
     elements = deviation[0].size
     return {"FRDiv": 2 * spread / ((samples - 1) * elements)}

@@ -35,7 +35,7 @@ class AcrossItems:
     def __add__(self, other: AcrossItems) -> AcrossItems:
         count = self.count + other.count
         step = other.mean - self.mean
-        shift = float(np.vdot(step, step)) * self.count * other.count / count
+        shift = _squared(step) * self.count * other.count / count
         return AcrossItems(
             count, self.mean + step * (other.count / count), self.spread + other.spread + shift
         )
@@ -48,6 +48,11 @@ class AcrossItems:
         return 2 * self.spread / ((self.count - 1) * self.mean.size)
 
 
+def _squared(values: np.ndarray) -> float:
+    # Not np.vdot: BLAS would start threads inside our threads.
+    return float(np.square(values).sum())
+
+
 def across_items(inputs: Inputs) -> AcrossItems:
     """All predictions of `inputs` summed up, an item at a time."""
     mean = inputs.sample(0).astype(np.float64)
@@ -55,7 +60,7 @@ def across_items(inputs: Inputs) -> AcrossItems:
     for count in range(2, len(inputs) + 1):
         step = inputs.sample(count - 1) - mean
         mean += step / count
-        spread += float(np.vdot(step, step)) * (count - 1) / count
+        spread += _squared(step) * (count - 1) / count
     return AcrossItems(len(inputs), mean, spread)
 
 
@@ -64,7 +69,7 @@ def frdvs(item: Item, across: AcrossItems) -> dict[str, float]:
     if across.count < 2:
         return {"FRDvs": float("nan")}
     step = item.predictions - across.mean
-    distance = across.count * float(np.vdot(step, step)) + across.spread
+    distance = across.count * _squared(step) + across.spread
     return {"FRDvs": distance / ((across.count - 1) * step.size)}
 
 
@@ -98,7 +103,7 @@ def _without(whole: AcrossItems, inputs: Inputs, members: np.ndarray) -> float:
     for member in members:
         step = inputs.sample(int(member)) - whole.mean
         shift += step
-        inside += float(np.vdot(step, step))
+        inside += _squared(step)
     # sum |p - M|^2 over the rest, less what moving the mean to the rest's own saves
-    spread = whole.spread - inside - float(np.vdot(shift, shift)) / left
+    spread = whole.spread - inside - _squared(shift) / left
     return 2 * spread / ((left - 1) * whole.mean.size)
