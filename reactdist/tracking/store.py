@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 ARTIFACT_FOLDER = "mlartifacts"
 _CONNECT_S = 5.0
 _DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+_DEFAULTS = {
+    # MLflow's own are 120 s and 7 attempts: minutes in which nobody hears that it is away.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""Read by MLflow at every call; what a user has set stays."""
 
 
 def tracking_uri(explicit: str | None = None) -> str:
@@ -73,6 +81,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 def client(uri: str) -> MlflowClient:
     """An MLflow client of that address with short time limits, quiet; one a process."""
+    _set_defaults()
     return _client_of_process(uri, os.getpid())
 
 
@@ -116,10 +125,6 @@ def quoted(text: str) -> str:
 @lru_cache(maxsize=8)
 def _client_of_process(uri: str, _pid: int) -> MlflowClient:
     # The process id is part of the key: a database connection must not cross a fork.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
 
     quiet()
@@ -133,6 +138,11 @@ def quiet() -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
         # One warning for each attempt to reach a server that is away; ours says it once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+
+
+def _set_defaults() -> None:
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 def _check_scheme(uri: str) -> None:
@@ -159,6 +169,7 @@ def _check_connects(uri: str) -> None:
 
 
 def _first_call(uri: str) -> None:
+    _set_defaults()  # before the shorter ones of this call, which are taken back after it
     with _environment(MLFLOW_HTTP_REQUEST_TIMEOUT="8", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"):
         try:
             mlflow = client(uri)

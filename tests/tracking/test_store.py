@@ -48,3 +48,14 @@ def test_processes_that_open_a_new_database_at_once_do_not_break_it(tmp_path: Pa
     from reactdist.tracking import runs_table
 
     assert len(runs_table(uri, "e")) == 3
+
+
+def test_first_contact_leaves_short_time_limits_behind(uri: str) -> None:
+    # In a process of its own: the limits are environment variables that MLflow reads.
+    program = (
+        "import os; from reactdist.tracking import prepare;"
+        "os.environ.pop('MLFLOW_HTTP_REQUEST_MAX_RETRIES', None);"
+        f"prepare({uri!r}); print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
