@@ -53,6 +53,9 @@ def score_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Default: OMP_NUM_THREADS, else all processors.")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where DTW runs: cpu, or cuda when there is a GPU.")
+    ] = "cpu",
 ) -> None:
     """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC."""
     import numpy as np
@@ -67,6 +70,7 @@ def score_command(
             "--ci needs to know which items belong together",
             fix="add --sessions with the pair list (val.csv) or one label an item",
         )
+    check_device(device)
     given = open_clips(predictions)
     truth = (open_clips(listeners), open_clips(speakers), np.asarray(open_npy(neighbours)))
     labels = read_sessions(sessions, truth[0].shape[0]) if sessions else None
@@ -75,7 +79,9 @@ def score_command(
     table = _with_progress(
         "scoring",
         given.shape[0],
-        lambda tick: score_items(given, *truth, **options, threads=threads, on_item=tick),
+        lambda tick: score_items(
+            given, *truth, **options, threads=threads, device=device, on_item=tick
+        ),
     )
     scores = reduce_items(table, num_samples=given.shape[1])
     plain: dict[str, float] = {}
@@ -96,6 +102,21 @@ def score_command(
         _print_json(scores, plain, intervals)
     else:
         _print_table(scores, plain, intervals)
+
+
+def check_device(device: str) -> None:
+    """InputError unless torch has the device; torch is imported for anything but the CPU."""
+    if device == "cpu":
+        return
+    import torch
+
+    from reactdist.errors import InputError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"no device {device!r} here ({problem})", fix="--device cpu") from None
 
 
 def read_sessions(path: Path, items: int) -> np.ndarray:

@@ -169,6 +169,7 @@ def test_bad_input_is_one_line(arrays, files, tmp_path) -> None:
     holed = arrays["predictions"].copy()
     holed[2, 1, 3, 4] = np.nan
     assert "predictions[2]: holds NaN" in refused("predictions", holed)
+    assert "no device 'abacus' here" in _error(files, "--device", "abacus")
     assert "unknown metric 'FRCor'" in _error(files, "--metric", "FRCor")
     np.save(files["speakers"], np.array([{}]), allow_pickle=True)
     assert "not a plain npy array" in _error(files)
