@@ -216,6 +216,26 @@ def test_same_seed_same_bits() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
+def test_bf16_and_float32_losses_agree_over_50_steps() -> None:
+    totals = []
+    for enabled in (False, True):
+        net = model(dropout=0.1)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+        totals.append([])
+        for step in range(50):
+            torch.manual_seed(step)
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                terms = net.training_losses(
+                    batch(8), kl_weight=1e-3, generator=torch.Generator().manual_seed(step)
+                )
+            optimizer.zero_grad()
+            terms["total"].backward()
+            optimizer.step()
+            totals[-1].append(terms["total"].item())
+    assert totals[0][-1] < 0.9 * totals[0][0]
+    assert totals[1] == pytest.approx(totals[0], rel=0.02)
+
+
 @pytest.mark.parametrize("norm", ["clip", "frame"])
 def test_recomputing_pictures_keeps_less_and_changes_nothing(norm: str) -> None:
     kept, gradients = [], []
