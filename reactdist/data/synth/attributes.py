@@ -37,8 +37,8 @@ def _action_units(s: np.ndarray) -> np.ndarray:
     """(T, 15) of 0.0/1.0: a unit occurs where its part of the face passes a threshold."""
     smile, frown = s[:, C.SMILE], -s[:, C.SMILE]
     occurs = {
-        "AU1": np.maximum(s[:, C.BROW_RAISE], s[:, C.BROW_INNER]) > 0.3,
-        "AU2": s[:, C.BROW_RAISE] > 0.3,
+        "AU1": np.maximum(s[:, C.BROW_RAISE], s[:, C.BROW_INNER]) > 0.2,
+        "AU2": s[:, C.BROW_RAISE] > 0.2,
         "AU4": np.maximum(s[:, C.BROW_FURROW], 0.8 * s[:, C.BROW_INNER]) > 0.35,
         "AU6": smile > 0.55,
         "AU7": (smile > 0.75) | (s[:, C.BROW_FURROW] > 0.6),
@@ -67,13 +67,13 @@ def _affect(s: np.ndarray, person: Person) -> tuple[np.ndarray, np.ndarray]:
         + person.valence_bias
     )
     arousal = (
-        -0.2
-        + 0.6 * s[:, C.SPEAKING]
-        + 0.4 * s[:, C.BROW_RAISE]
-        + 0.35 * np.abs(s[:, C.SMILE])
-        + 0.25 * s[:, C.NOSE]
-        - 0.5 * s[:, C.BROW_INNER]
-        - 0.3 * s[:, C.LIP_PRESS]
+        -0.25
+        + 0.65 * s[:, C.SPEAKING]
+        + 0.3 * s[:, C.BROW_RAISE]
+        + 0.2 * np.abs(s[:, C.SMILE])
+        + 0.2 * s[:, C.NOSE]
+        - 0.3 * s[:, C.BROW_INNER]
+        - 0.2 * s[:, C.LIP_PRESS]
     )
     return np.clip(valence, -1, 1), np.clip(arousal, -1, 1)
 
@@ -82,7 +82,7 @@ def _expressions(s: np.ndarray) -> np.ndarray:
     """(T, 8) probabilities that sum to 1."""
     smile = s[:, C.SMILE]
     score = {
-        "Neutral": np.full(len(s), 0.45),
+        "Neutral": np.full(len(s), 0.4),
         "Happy": np.maximum(smile, 0),
         "Sad": 0.6 * s[:, C.BROW_INNER] + 0.5 * np.maximum(-smile, 0),
         "Surprise": s[:, C.BROW_RAISE] + 0.3 * np.maximum(s[:, C.EYE_OPEN] - 1, 0),

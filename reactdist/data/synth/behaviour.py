@@ -17,44 +17,51 @@ from reactdist.schema import FRAME_RATE_HZ
 C = Channel
 Pose = dict[Channel, float]
 
+HOLDING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: -0.5, C.YAW: 0.3, C.BROW_RAISE: 0.3}
+LISTENING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: 0.5, C.YAW: -0.1, C.SMILE: 0.32}
+"""Rest of the two roles. Who speaks looks aside, sits back and lifts the brows for emphasis; who
+listens looks at the other, leans in and smiles politely."""
+
 OWN: dict[Act, Pose] = {
-    Act.TELL: {C.SMILE: 0.1, C.BROW_RAISE: 0.1},
+    Act.TELL: {C.SMILE: 0.1},
     Act.JOKE: {C.SMILE: 1, C.EYE_OPEN: -0.3, C.ROLL: 0.12},
-    Act.SURPRISE: {C.BROW_RAISE: 1, C.EYE_OPEN: 0.4, C.JAW: 0.3},
-    Act.SAD: {C.BROW_INNER: 1, C.SMILE: -0.8, C.EYE_OPEN: -0.2, C.PITCH: 0.22},
-    Act.THINK: {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.9, C.GAZE: 0.9, C.YAW: 0.25, C.PITCH: -0.15},
-    Act.COMPLAIN: {C.NOSE: 0.9, C.BROW_FURROW: 0.9, C.SMILE: -0.35, C.ROLL: -0.1},
-}
+    Act.SURPRISE: {C.BROW_RAISE: 0.7, C.EYE_OPEN: 0.4, C.JAW: 0.3},
+    Act.SAD: {C.BROW_INNER: 1, C.BROW_RAISE: -0.3, C.SMILE: -0.8, C.EYE_OPEN: -0.2, C.PITCH: 0.22},
+    Act.THINK: {
+        C.BROW_FURROW: 0.8, C.BROW_RAISE: -0.3, C.LIP_PRESS: 0.9, C.GAZE: 0.9, C.YAW: 0.2,
+        C.PITCH: -0.15,
+    },
+    Act.COMPLAIN: {
+        C.NOSE: 0.9, C.BROW_FURROW: 0.9, C.BROW_RAISE: -0.3, C.SMILE: -0.35, C.ROLL: -0.1,
+    },
+}  # fmt: skip
 """What an act adds to the face of whoever has the floor, at intensity 1."""
 
 REACTION: dict[Act, tuple[Pose, Pose]] = {
-    Act.TELL: ({C.SMILE: 0.3, C.ROLL: 0.08}, {C.BROW_RAISE: 0.45, C.SMILE: 0.15}),
+    Act.TELL: ({C.SMILE: 0.12, C.ROLL: 0.08}, {C.BROW_RAISE: 0.45}),
     Act.JOKE: (
-        {C.SMILE: 1, C.EYE_OPEN: -0.35, C.JAW: 0.4, C.PITCH: -0.16},
-        {C.SMILE: 0.75, C.BROW_RAISE: 0.9, C.PITCH: 0.1},
+        {C.SMILE: 0.7, C.EYE_OPEN: -0.35, C.JAW: 0.4, C.PITCH: -0.2, C.LEAN: -0.4},
+        {C.SMILE: 0.45, C.BROW_RAISE: 0.9, C.PITCH: -0.1, C.LEAN: -0.3},
     ),
     Act.SURPRISE: (
-        {C.BROW_FURROW: 0.5, C.BROW_INNER: 0.6, C.JAW: 0.25, C.SMILE: -0.2},
-        {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.5, C.ROLL: 0.18, C.SMILE: -0.1},
+        {C.BROW_FURROW: 0.5, C.BROW_INNER: 0.6, C.JAW: 0.25, C.SMILE: -0.4, C.YAW: -0.2},
+        {C.BROW_FURROW: 0.8, C.LIP_PRESS: 0.5, C.ROLL: 0.18, C.SMILE: -0.35, C.YAW: -0.25},
     ),
     Act.SAD: (
-        {C.BROW_INNER: 0.9, C.ROLL: 0.2, C.LIP_PRESS: 0.7, C.SMILE: -0.3},
-        {C.BROW_INNER: 0.8, C.ROLL: 0.14, C.LIP_PRESS: 0.6, C.PITCH: 0.15, C.SMILE: -0.2},
+        {C.BROW_INNER: 0.9, C.ROLL: 0.2, C.LIP_PRESS: 0.7, C.SMILE: -0.65, C.LEAN: 0.4},
+        {C.BROW_INNER: 0.8, C.ROLL: 0.14, C.LIP_PRESS: 0.6, C.SMILE: -0.6, C.LEAN: 0.4},
     ),
     Act.THINK: (
-        {C.BROW_RAISE: 0.8, C.EYE_OPEN: 0.2, C.SMILE: 0.25},
-        {C.BROW_RAISE: 0.6, C.SMILE: 0.5, C.PITCH: 0.06},
+        {C.BROW_RAISE: 0.7, C.EYE_OPEN: 0.2, C.ROLL: -0.1},
+        {C.BROW_RAISE: 0.5, C.SMILE: 0.25, C.PITCH: 0.06},
     ),
     Act.COMPLAIN: (
-        {C.BROW_RAISE: 0.7, C.SMILE: -0.6, C.PITCH: 0.12, C.LIP_PRESS: 0.7},
-        {C.BROW_RAISE: 0.4, C.SMILE: -0.7, C.YAW: -0.2, C.NOSE: 0.4},
+        {C.BROW_RAISE: 0.7, C.SMILE: -0.85, C.PITCH: 0.2, C.LIP_PRESS: 0.7, C.YAW: -0.25},
+        {C.BROW_RAISE: 0.4, C.SMILE: -0.95, C.YAW: -0.3, C.NOSE: 0.4, C.PITCH: 0.12},
     ),
 }
 """Two right reactions to each act of the other, at intensity 1."""
 
-HOLDING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: -0.45, C.YAW: 0.28}
-LISTENING: Pose = {C.EYE_OPEN: 1.0, C.LEAN: 0.45, C.YAW: -0.06}
-"""Rest of the two roles: who speaks looks aside and sits back, who listens looks and leans in."""
 SILENT = (Act.THINK,)
 """Acts that hold the floor without a word."""
 ONSET_SPREAD_FRAMES = 4.0
