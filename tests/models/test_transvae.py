@@ -216,6 +216,17 @@ def test_same_seed_same_bits() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
+def test_every_window_and_row_drops_its_own_values() -> None:
+    net = model(dropout=0.5)
+    seen: list[Tensor] = []
+    hook = net.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    net.training_losses(batch(12), kl_weight=1e-3)
+    hook.remove()
+    rows = torch.cat(seen)  # 3 windows of 2 clips x 2 passes
+    assert rows.shape[0] == 12
+    assert len({tuple(row.flatten().tolist()) for row in rows}) == 12
+
+
 def test_bf16_and_float32_losses_agree_over_50_steps() -> None:
     totals = []
     for enabled in (False, True):
