@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from reactdist.errors import InputError
 from reactdist.models.transvae import TransVAE
-from reactdist.models.transvae_config import TransVAEConfig
+from reactdist.models.transvae_config import Task, TransVAEConfig
 
 _DECODER = "reaction_decoder."
 _SPEAKER = "speaker_behaviour_encoder."
 _POSITIONS = _DECODER + "PE.pe"  # a buffer, the same numbers for everyone
+_PICTURE_FEATURE = _SPEAKER + "video_encoder.fc.weight"  # (D, D)
+_ONLINE_ONLY = _DECODER + "lstm."
 _OFFLINE_UNUSED = ("fusion.weight", "fusion.bias")  # the online model's, in offline files too
 
 # Published prefix -> ours.
@@ -81,6 +86,40 @@ def load_published(state_dict: Mapping[str, Tensor], cfg: TransVAEConfig) -> Tra
         ours.update(_to_ours(name, given[name]))
     model.load_state_dict(ours)
     return model
+
+
+def read_published(path: str | Path, **settings: Any) -> TransVAE:
+    """The model in an original `.pth` file, {epoch, state_dict, optimizer}.
+
+    Task and feature size are read off the weights; `settings` are further fields of
+    `TransVAEConfig` that weights do not tell (window_size, image_size, ...). Nothing is unpickled
+    but tensors and plain values.
+
+    Raises:
+        InputError: no such file, not a file of that kind, or weights of another architecture.
+    """
+    path = Path(path)
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise InputError(f"cannot be read ({problem})", where=path, fix="check the path") from None
+    except Exception as error:  # bytes that are no pickle fail as whatever they happen to spell
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"is no file of weights ({problem})", where=path, fix="give the published .pth"
+        ) from None
+    weights = document.get("state_dict") if isinstance(document, dict) else None
+    if not isinstance(weights, dict) or _PICTURE_FEATURE not in weights:
+        raise InputError(
+            f"holds no state_dict with {_PICTURE_FEATURE}",
+            where=path,
+            fix="give a published TransVAE, {epoch, state_dict, optimizer}",
+        )
+    dim = weights[_PICTURE_FEATURE].shape[0]
+    task: Task = "online" if any(name.startswith(_ONLINE_ONLY) for name in weights) else "offline"
+    cfg = TransVAEConfig(task=task, feature_dim=dim, latent_dim=dim, **settings)
+    return load_published(weights, cfg).eval()
 
 
 def published_shapes(model: TransVAE) -> dict[str, tuple[int, ...]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from golden import KINDS, Golden
 
 from reactdist.errors import InputError
-from reactdist.models import TransVAEConfig, load_published
+from reactdist.models import TransVAEConfig, load_published, read_published
 from reactdist.models.losses import vae_loss
 
 
@@ -69,6 +72,35 @@ def test_ignored_names_are_the_two_published_ones(kind: str) -> None:
     if kind == "offline":
         without = {k: v for k, v in golden.weights.items() if not k.startswith("fusion.")}
         load_published(without, golden.cfg)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_original_file_says_what_it_is(kind: str, tmp_path: Path) -> None:
+    golden = Golden(kind)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])
+    document = {"epoch": 3, "state_dict": golden.weights, "optimizer": optimizer.state_dict()}
+    torch.save(document, tmp_path / "released.pth")
+    settings = {"image_size": 64} | ({"window_size": 8} if kind == "online_w8" else {})
+    model = read_published(tmp_path / "released.pth", **settings)
+    assert model.cfg == golden.cfg
+    with torch.no_grad():
+        out = model(golden["video"], golden["audio"], noise=golden["eps_first"])
+    torch.testing.assert_close(out.emotion, golden["out_emotion"], rtol=0, atol=1e-4)
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "released.pth"
+    with pytest.raises(InputError, match="cannot be read"):
+        read_published(path)
+    path.write_text("hello")
+    with pytest.raises(InputError, match="is no file of weights"):
+        read_published(path)
+    torch.save({"code": os.system}, path)  # unpickling it would be running it
+    with pytest.raises(InputError, match="is no file of weights"):
+        read_published(path)
+    torch.save({"epoch": 1}, path)
+    with pytest.raises(InputError, match="holds no state_dict"):
+        read_published(path)
 
 
 def test_weights_of_another_architecture_are_refused_by_name() -> None:
