@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from tslearn.metrics import dtw
 
 from reactdist.metrics import score
+from reactdist.metrics.dtw import STRIP, box_bound, pack_rows
 from reactdist.metrics.frdist import nearest_distances
 from reactdist.metrics.frsyn import lagged_correlations
 from reactdist.metrics.plain import PLAIN, correlation_at, distance, plain_score
@@ -48,6 +50,35 @@ def test_pruning_changes_no_bit(kind, clips) -> None:
     assert (pruned == nearest_distances(predictions, listeners, prune=False)).all()
     plain = [min(distance(truth, one) for truth in listeners) for one in predictions]
     np.testing.assert_allclose(pruned, plain, rtol=1e-5)
+
+
+def test_pruning_keeps_a_winner_that_looks_worse_for_long() -> None:
+    # The first listener starts with no distance in affect, the second wins by its action units;
+    # all ranges overlap, so bounds say nothing and only the limits can go wrong.
+    prediction = np.zeros((1, 200, 25), np.float32)
+    prediction[0, 0, :15] = 1
+    listeners = np.zeros((2, 200, 25), np.float32)
+    listeners[0, 1:-1, :15], listeners[1, 1:-1, :15] = 0.5, 0.2
+    listeners[:, 0, :15] = 1
+    listeners[1, :, 15] = 1 / np.sqrt(200)
+    expected = min(distance(truth, prediction[0]) for truth in listeners)
+    assert expected == pytest.approx(1 + np.sqrt(198 * 0.04 * 15) / 15)
+    assert nearest_distances(prediction, listeners)[0] == pytest.approx(expected)
+
+
+def test_bounds_hold_and_are_tight_against_a_motionless_clip(clips) -> None:
+    moving, other = clips(1, frames=150)[:, 15:17], clips(2, frames=130)[:, 15:17] + 0.8
+    still = np.full((150, 2), 3, np.float32)
+    for clip, tight in ((other, False), (still, True)):
+        bound, to_come = box_bound(pack_rows(moving), 150, clip.min(axis=0), clip.max(axis=0))
+        true = dtw(moving, clip) ** 2
+        assert bound <= true
+        assert not tight or bound > 0.999 * true
+        # What comes after a strip is what the rest of the clip must cost.
+        rest = dtw(moving[STRIP:], clip) ** 2
+        assert to_come[0] <= rest
+        assert not tight or to_come[0] > 0.999 * np.square(moving[STRIP:] - clip[0]).sum()
+        assert to_come[-1] == 0
 
 
 def test_correlations_at_every_lag_agree(clips) -> None:
