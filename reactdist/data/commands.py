@@ -82,3 +82,32 @@ def info(
         typer.echo(opened.manifest.to_json().decode())
     else:
         print_set(opened, shards)
+
+
+@app.command()
+def bench(
+    shards: Annotated[str, typer.Argument(help="Folder or URI of built shards.")],
+    video: Annotated[
+        Path | None, typer.Option(help="Footage to compare codecs on; else a clip of the set.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Items a batch.")] = 4,
+    crop: Annotated[int, typer.Option(min=1, help="Frames an item.")] = 256,
+    step_s: Annotated[float, typer.Option(min=1e-4, help="Seconds of a training step.")] = 0.2,
+    split: Annotated[str, typer.Option(help="Split to load from.")] = "train",
+) -> None:
+    """Time the loader, and shards beside PNG folders and packed npy."""
+    from reactdist.data import bench as timing
+    from reactdist.data.report import print_feeds, print_ways
+    from reactdist.data.shards import Shards
+
+    opened = Shards.open(shards)
+    feeds = list(
+        timing.feeds(opened, split=split, batch_size=batch, crop_frames=crop, workers=(0, 1, 2))
+    )
+    print_feeds(feeds, timing.processes_needed(feeds[1], batch, step_s), step_s)
+    if video is not None:
+        frames = timing.footage(video)
+    else:
+        frames = opened.read(opened.items(split)[0].speaker, columns=("video",))["video"]
+        frames = frames.transpose(0, 2, 3, 1)
+    print_ways(timing.compare_ways(frames, min(crop, len(frames))), min(crop, len(frames)))

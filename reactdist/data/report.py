@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from reactdist.data.bench import Feed, Way
 from reactdist.data.check import Report
 from reactdist.data.inspection import Finding
 from reactdist.data.shards import Shards
@@ -70,6 +72,45 @@ def print_set(shards: Shards, where: object, console: Console | None = None) -> 
             console.print(f"left out of {name}: {what}: {why}", soft_wrap=True)
         if len(split.left_out) > SHOWN:
             console.print(f"... and {len(split.left_out) - SHOWN} more, all in manifest.json")
+
+
+def print_feeds(
+    feeds: Sequence[Feed], needed: int, step_s: float, console: Console | None = None
+) -> None:
+    """Speed of the loader by number of processes."""
+    console = console or Console()
+    table = Table("loader processes", "first batch s", "clips/s", "MB/s")
+    for feed in feeds:
+        table.add_row(
+            str(feed.workers),
+            f"{feed.first_batch_s:.2f}",
+            f"{feed.clips_per_s:.1f}",
+            f"{feed.mb_per_s:.0f}",
+        )
+    console.print(table)
+    console.print(f"{needed} processes keep a step of {step_s:g} s fed")
+
+
+def print_ways(ways: Sequence[Way], crop_frames: int, console: Console | None = None) -> None:
+    """Size, speed and fidelity of the ways to keep video, relative to PNG and packed npy."""
+    console = console or Console()
+    table = Table(
+        Column("video as", no_wrap=True), "MB a clip", "of npy", f"{crop_frames} frames s", "PNG is"
+    )
+    for column in ("RGB dB", "luma dB"):
+        table.add_column(column)
+    npy = next(way for way in ways if way.name.startswith("packed"))
+    for way in ways:
+        table.add_row(
+            way.name,
+            f"{way.clip_bytes / 1e6:.2f}",
+            f"{way.clip_bytes / npy.clip_bytes:.2%}",
+            f"{way.crop_s:.3f}",
+            f"{ways[0].crop_s / way.crop_s:.1f}x",
+            f"{way.psnr_rgb_db:.1f}",
+            f"{way.psnr_luma_db:.1f}",
+        )
+    console.print(table)
 
 
 _SEVERITIES = ("problem", "suspect", "note")

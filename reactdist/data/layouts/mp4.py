@@ -9,6 +9,7 @@ from typing import Any
 
 from reactdist.data.faults import Damaged, Empty, Truncated, Undecodable, WrongShape
 from reactdist.data.layouts.base import Frame, VideoHeader, checked_size
+from reactdist.data.pixels import RgbConverter
 from reactdist.schema import FRAME_RATE_HZ
 
 RATE_SLACK_HZ = 0.5
@@ -42,7 +43,7 @@ class Mp4Video:
     def frames(self, path: Path) -> Iterator[Frame]:
         import av
 
-        number = 0
+        number, convert = 0, RgbConverter()
         try:
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
@@ -53,7 +54,7 @@ class Mp4Video:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
                         raise Undecodable(f"frame {number} is damaged", where=path)
-                    yield frame.to_ndarray(format="rgb24")
+                    yield convert(frame)
                     number += 1
         except (av.FFmpegError, IndexError, ValueError) as error:
             raise Undecodable(f"frame {number} cannot be decoded ({error})", where=path) from None
