@@ -95,7 +95,14 @@ def score_command(
         )
     intervals: dict[str, Interval] = {}
     if ci and labels is not None:
-        intervals = metric_intervals(table, given, labels, seed=seed, binarize_au=binarize_au)
+        intervals = metric_intervals(
+            table,
+            given,
+            labels,
+            seed=seed,
+            frames=min(given.shape[2], truth[0].shape[1], truth[1].shape[1]),
+            binarize_au=binarize_au,
+        )
     if items_out is not None:
         table.to_parquet(items_out, index=False)
     if as_json:

@@ -14,6 +14,7 @@ import numpy as np
 
 from reactdist.metrics.concordance import Centred, centre, concordance
 from reactdist.metrics.inputs import Inputs, Item
+from reactdist.schema import NUM_ATTRIBUTES
 
 _TIE = 1e-5
 """CCC differences under float32 rounding: an appropriate clip that ties for the best is right."""
@@ -32,8 +33,8 @@ class RealClips:
 def real_clips(inputs: Inputs) -> RealClips:
     """The listeners of `inputs` centred: 25 x N x T float32 in memory."""
     total, frames = inputs.listeners.shape[0], inputs.num_frames
-    values = np.empty((25, total, frames), np.float32)
-    mean, variance = np.empty((25, total)), np.empty((25, total))
+    values = np.empty((NUM_ATTRIBUTES, total, frames), np.float32)
+    mean, variance = np.empty((2, NUM_ATTRIBUTES, total))
     for start in range(0, total, _CHUNK):
         chosen = slice(start, min(start + _CHUNK, total))
         part = centre(np.stack([inputs.listener(j) for j in range(total)[chosen]]))

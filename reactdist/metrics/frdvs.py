@@ -74,14 +74,19 @@ def frdvs(item: Item, across: AcrossItems) -> dict[str, float]:
 
 
 def leave_one_session_out(
-    predictions: Any, sessions: Sequence[object] | np.ndarray, *, binarize_au: bool = False
+    predictions: Any,
+    sessions: Sequence[object] | np.ndarray,
+    *,
+    frames: int | None = None,
+    binarize_au: bool = False,
 ) -> np.ndarray:
     """(S,) FRDvs without each session in turn, for `intervals.jackknife_interval`.
 
     predictions (N,K,T,25) are read twice, the second time a session after another; sessions (N,)
-    are labels. The spread of what is left follows from the session's own mean and spread.
+    are labels; `frames` as in `check_predictions`. What is left follows from the whole and the
+    session's own sums.
     """
-    inputs = check_predictions(predictions, binarize_au=binarize_au)
+    inputs = check_predictions(predictions, frames=frames, binarize_au=binarize_au)
     labels, groups = np.unique(np.asarray(sessions), return_inverse=True)
     if groups.shape != (len(inputs),):
         raise InputError(

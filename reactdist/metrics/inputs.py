@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,12 +124,12 @@ def check_inputs(
     _check_shape("predictions", predictions, "(N, K, T, 25)", 4)
     _check_shape("listeners", listeners, "(N, T, 25)", 3)
     _check_shape("speakers", speakers, "(N, T, 25)", 3)
-    if speakers.shape != listeners.shape:
-        raise InputError(
-            f"speakers {speakers.shape} and listeners {listeners.shape} differ in shape",
-            fix="give both for the same items and frames",
-        )
     total = listeners.shape[0]
+    if speakers.shape[0] != total:
+        raise InputError(
+            f"there are {speakers.shape[0]} speakers and {total} listeners",
+            fix="give both for the same items",
+        )
     chosen = np.arange(total) if rows is None else np.asarray(rows, dtype=np.int64)
     if predictions.shape[0] != len(chosen):
         raise InputError(
@@ -146,19 +146,25 @@ def check_inputs(
         speakers=speakers,
         neighbours=_check_neighbours(neighbours, total, chosen),
         rows=chosen,
-        num_frames=_common_frames(predictions.shape[2], listeners.shape[1]),
+        num_frames=_common_frames(predictions.shape[2], listeners.shape[1], speakers.shape[1]),
         binarize_au=binarize_au,
     )
 
 
-def check_predictions(predictions: Any, *, binarize_au: bool = False) -> Inputs:
-    """`Inputs` of predictions (B,K,T,25) alone, for what needs no truth."""
+def check_predictions(
+    predictions: Any, *, frames: int | None = None, binarize_au: bool = False
+) -> Inputs:
+    """`Inputs` of predictions (B,K,T,25) alone, for what needs no truth.
+
+    frames: the first frames of each clip only, where the truth they are scored against is shorter.
+    """
     predictions = as_clips(predictions)
     _check_shape("predictions", predictions, "(N, K, T, 25)", 4)
-    block, _, frames, attributes = predictions.shape
-    truth = np.broadcast_to(np.float32(0), (block, frames, attributes))
+    block, _, length, attributes = predictions.shape
+    truth = np.broadcast_to(np.float32(0), (block, length, attributes))
     neighbours = np.eye(block, dtype=bool)
-    return check_inputs(predictions, truth, truth, neighbours, binarize_au=binarize_au)
+    inputs = check_inputs(predictions, truth, truth, neighbours, binarize_au=binarize_au)
+    return replace(inputs, num_frames=min(length, frames or length))
 
 
 def as_clips(values: Any) -> Clips:
@@ -173,6 +179,9 @@ def _check_shape(name: str, clips: Clips, wanted: str, dimensions: int) -> None:
     shape = tuple(clips.shape)
     if len(shape) != dimensions or shape[-1] != NUM_ATTRIBUTES or 0 in shape:
         raise InputError(f"{name} have shape {shape}", fix=f"{wanted} is needed")
+    dtype = getattr(clips, "dtype", np.dtype(np.float32))
+    if dtype.kind not in "fiub":
+        raise InputError(f"{name} hold no numbers but {dtype}", fix="give float arrays")
 
 
 def _check_neighbours(neighbours: Any, total: int, rows: np.ndarray) -> np.ndarray:
@@ -182,6 +191,8 @@ def _check_neighbours(neighbours: Any, total: int, rows: np.ndarray) -> np.ndarr
             f"neighbours have shape {matrix.shape}, there are {total} items",
             fix=f"({total}, {total}) is needed; data.neighbours.cut_neighbours cuts the full one",
         )
+    if not np.isin(matrix, (0, 1)).all():
+        raise InputError("neighbours hold other values than 0 and 1", fix="give a 0/1 matrix")
     matrix = matrix.astype(bool)
     lonely = rows[~matrix[rows].any(axis=1)]
     if len(lonely):
@@ -193,18 +204,14 @@ def _check_neighbours(neighbours: Any, total: int, rows: np.ndarray) -> np.ndarr
     return matrix
 
 
-def _common_frames(predicted: int, true: int) -> int:
-    frames = min(predicted, true)
-    if abs(predicted - true) > 1:
-        raise InputError(
-            f"predictions have {predicted} frames, the truth has {true}",
-            fix="a difference of one frame is cut; more is another clip",
-        )
-    if predicted != true:
-        warnings.warn(
-            f"predictions have {predicted} frames, the truth {true}: scored on the first {frames}",
-            stacklevel=4,
-        )
+def _common_frames(predicted: int, listeners: int, speakers: int) -> int:
+    lengths = (predicted, listeners, speakers)
+    frames = min(lengths)
+    said = f"predictions have {predicted} frames, listeners {listeners}, speakers {speakers}"
+    if max(lengths) - frames > 1:
+        raise InputError(said, fix="a difference of one frame is cut; more is another clip")
+    if max(lengths) != frames:
+        warnings.warn(f"{said}: scored on the first {frames}", stacklevel=4)
     if frames < 2:
         raise InputError("clips have one frame", fix="at least two are needed")
     return frames

@@ -128,17 +128,21 @@ def metric_intervals(
     *,
     seed: int,
     level: float = 0.95,
+    frames: int | None = None,
     binarize_au: bool = False,
 ) -> dict[str, Interval]:
     """Interval of every metric of a `score_items` table (N rows), FRDvs by the jackknife.
 
-    predictions (N,K,T,25) are those that were scored, sessions (N,) labels in the table's order.
+    predictions (N,K,T,25) are those that were scored, with the same `binarize_au` and on the first
+    `frames` frames (default all); sessions (N,) are labels in the table's order.
     """
     intervals = {}
     for name in table.select_dtypes("float").columns:
         values = table[name].to_numpy()
         if name == "FRDvs":
-            left_out = leave_one_session_out(predictions, sessions, binarize_au=binarize_au)
+            left_out = leave_one_session_out(
+                predictions, sessions, frames=frames, binarize_au=binarize_au
+            )
             intervals[name] = jackknife_interval(float(values.mean()), left_out, level=level)
         else:
             intervals[name] = bootstrap_interval(values, sessions, seed=seed, level=level)

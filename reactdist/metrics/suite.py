@@ -144,9 +144,15 @@ def score_items(
     return pd.DataFrame(_map(work, range(len(inputs)), threads or default_threads()))
 
 
-def summarise(predictions: Any, *, binarize_au: bool = False) -> AcrossItems:
-    """What FRDvs needs of a block of predictions (B,K,T,25); add the blocks up with `+`."""
-    return across_items(check_predictions(predictions, binarize_au=binarize_au))
+def summarise(
+    predictions: Any, *, frames: int | None = None, binarize_au: bool = False
+) -> AcrossItems:
+    """What FRDvs needs of a block of predictions (B,K,T,25); add the blocks up with `+`.
+
+    frames: the first frames only, where the truth is a frame shorter than the predictions.
+    """
+    inputs = check_predictions(predictions, frames=frames, binarize_au=binarize_au)
+    return across_items(inputs)
 
 
 def reduce_items(table: pd.DataFrame, num_samples: int) -> dict[str, float]:
@@ -191,6 +197,11 @@ def _prepare(
         if metric.prepare is None:
             whole[metric.name] = None
         elif metric.name == "FRDvs" and across is not None:
+            if across.mean.shape[1] != inputs.num_frames:
+                raise InputError(
+                    f"`across` is of {across.mean.shape[1]} frames, {inputs.num_frames} are scored",
+                    fix=f"summarise(..., frames={inputs.num_frames})",
+                )
             whole[metric.name] = across
         else:
             whole[metric.name] = metric.prepare(inputs)

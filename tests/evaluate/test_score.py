@@ -113,6 +113,9 @@ def test_one_frame_more_or_less_is_cut_and_said_once(arrays, files) -> None:
     result = _run(files, "--json")
     assert json.loads(result.stdout) == expected
     assert result.stderr.count("scored on the first 70") == 1
+    np.save(files["predictions"], arrays["predictions"])
+    np.save(files["speakers"], np.pad(arrays["speakers"], ((0, 0), (0, 1), (0, 0))))
+    assert json.loads(_run(files, "--json").stdout) == expected
     np.save(files["predictions"], arrays["predictions"][:, :, :-2])
     assert "more is another clip" in _error(files)
 
@@ -161,8 +164,10 @@ def test_bad_input_is_one_line(arrays, files, tmp_path) -> None:
 
     assert "predictions have shape (6, 70, 25)" in refused("predictions", arrays["listeners"])
     assert "predictions hold 5 items" in refused("predictions", arrays["predictions"][:5])
-    assert "differ in shape" in refused("speakers", arrays["speakers"][:5])
+    assert "5 speakers and 6 listeners" in refused("speakers", arrays["speakers"][:5])
+    assert "hold no numbers" in refused("speakers", arrays["speakers"].astype("U4"))
     assert "there are 6 items" in refused("neighbours", np.eye(12))
+    assert "other values than 0 and 1" in refused("neighbours", np.full((6, 6), np.nan))
     lonely = arrays["neighbours"].copy()
     lonely[4] = False
     assert "item 4 has no appropriate neighbour" in refused("neighbours", lonely)

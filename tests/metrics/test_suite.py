@@ -36,6 +36,16 @@ def test_blocks_give_the_numbers_of_the_whole(problem) -> None:
         pd.testing.assert_frame_equal(one, other, rtol=0, atol=0)
 
 
+def test_blocks_a_frame_longer_than_the_truth(problem) -> None:
+    predictions, *truth = problem
+    longer = np.concatenate([predictions, predictions[:, :, -1:]], axis=2)
+    with pytest.raises(InputError, match=r"summarise\(..., frames=120\)"), pytest.warns():
+        score_items(longer, *truth, across=summarise(longer))
+    with pytest.warns(UserWarning, match="scored on the first 120"):
+        table = score_items(longer, *truth, across=summarise(longer, frames=120))
+    pd.testing.assert_frame_equal(table, score_items(*problem))
+
+
 def test_threads_change_no_bit(problem) -> None:
     one = score_items(*problem, threads=1)
     pd.testing.assert_frame_equal(one, score_items(*problem, threads=4), rtol=0, atol=0)
