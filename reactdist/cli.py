@@ -41,6 +41,8 @@ def _root(
 ) -> None:
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+    # On the handler, since a run's own log file takes more than the terminal shows.
+    logging.getLogger().handlers[0].setLevel(level)
     logging.getLogger("reactdist").setLevel(level)
 
 

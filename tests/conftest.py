@@ -16,13 +16,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def small_shards(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Shards of a generated release: 8 pairs of 80 frames, 32x32 pixels."""
+    """Shards of a generated release: 8 pairs of 80 frames, 40x40 pixels."""
     from reactdist.data.build import build
     from reactdist.data.synth.release import write_release
 
     root = tmp_path_factory.mktemp("small")
     write_release(root / "release", pairs=8, frames=80, seed=3, workers=2)
-    build(root / "release", root / "shards", image_size=32, workers=2)
+    build(root / "release", root / "shards", image_size=40, workers=2)
     return str(root / "shards")
 
 
@@ -49,7 +49,7 @@ def small_run(shards: str, output: Path, **changes: Any) -> Mapping[str, Any]:
         "model": {
             "name": "transvae",
             "task": "online",
-            "image_size": 32,
+            "image_size": 40,
             "feature_dim": 16,
             "latent_dim": 8,
             "window_size": 8,

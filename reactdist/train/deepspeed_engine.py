@@ -130,25 +130,59 @@ class DeepSpeedEngine:
         if self.zero_stage == 0:
             load_whole(self.module, self.optimizer, weights, optimizer)
             return
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+        self._load_weights(weights)
+        if STEP in optimizer:
+            self._load_optimizer(optimizer)
+
+    def _load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Into the partitioned float32 masters and into the tensors of the forward pass."""
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+        from deepspeed.runtime.zero.partition_parameters import GatheredParameters
 
         with torch.no_grad():
             for name, buffer in model_buffers(self.module).items():
                 buffer.copy_(weights[name])
-        for name, parameter in model_parameters(self.module).items():
-            safe_set_full_fp32_param(parameter, weights[name].to(self.device))
-            for slot in SLOTS if STEP in optimizer else ():
-                moment = optimizer[f"{slot}/{name}"].to(self.device)
-                safe_set_full_optimizer_state(parameter, moment, slot)
-        if STEP in optimizer:
-            for entry in self.optimizer.state.values():
-                entry["step"] = optimizer[STEP].clone().reshape(())
+            for name, parameter in model_parameters(self.module).items():
+                value = weights[name].to(self.device)
+                if self.zero_stage == 3:
+                    with GatheredParameters(parameter, modifier_rank=0):
+                        parameter.copy_(value)
+                    safe_set_local_fp32_param(parameter, _own_part(parameter, value))
+                else:
+                    parameter.copy_(value)
+                    safe_set_full_fp32_param(parameter, value)
+
+    def _load_optimizer(self, state: dict[str, Tensor]) -> None:
+        """Into the moments of this rank's partitions, which a fresh AdamW does not have yet."""
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        zero = self._engine.optimizer
+        partitions = (
+            zero.fp32_partitioned_groups_flat
+            if self.zero_stage == 3
+            else zero.single_partition_of_fp32_groups
+        )
+        for partition in partitions:
+            moments = {slot: torch.zeros_like(partition) for slot in SLOTS}
+            self.optimizer.state[partition] = {"step": state[STEP].clone().reshape(()), **moments}
         if self.zero_stage < 3:
-            # Stages 1 and 2 keep a full copy that is refreshed from the partitions after a
-            # step; here it is refreshed by hand.
-            with torch.no_grad():
-                for name, parameter in model_parameters(self.module).items():
-                    parameter.copy_(weights[name])
+            zero._lazy_init_hp_params_optimizer_state()
+        for name, parameter in model_parameters(self.module).items():
+            for slot in SLOTS:
+                moment = state[f"{slot}/{name}"].to(self.device)
+                if self.zero_stage == 3:
+                    part = _own_part(parameter, moment)
+                    safe_set_local_optimizer_state(parameter, part, slot)
+                else:
+                    safe_set_full_optimizer_state(parameter, moment, slot)
+
+
+def _own_part(parameter: Any, value: Tensor) -> Tensor:
+    """This rank's slice of a ZeRO-3 parameter's values; the last rank's is padded with zeros."""
+    size = parameter.ds_tensor.numel()
+    rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    padded = nn.functional.pad(value.flatten(), (0, size * world - value.numel()))
+    return padded[rank * size : (rank + 1) * size]
 
 
 def deepspeed_config(
