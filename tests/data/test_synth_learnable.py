@@ -95,7 +95,7 @@ def scores(pairs: int, frames: int, seed: int) -> dict[str, np.ndarray]:
     return result
 
 
-@pytest.fixture(scope="module", params=[0, 1])
+@pytest.fixture(scope="module", params=[0, pytest.param(1, marks=pytest.mark.slow)])
 def table(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     return scores(32, 300, request.param)
 

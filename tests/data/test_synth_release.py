@@ -186,7 +186,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads the processes of Linux")
 def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = _start(out, 250)
+    process = _start(out, 150)
     _wait_for_a_video(tmp_path / "out.partial", process)
     workers = _children(process.pid)
     with pytest.raises(InputError, match="another run"):
@@ -203,7 +203,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path
 
 
 def test_ctrl_c_cleans_up(tmp_path: Path) -> None:
-    process = _start(tmp_path / "out", 250)
+    process = _start(tmp_path / "out", 120)
     _wait_for_a_video(tmp_path / "out.partial", process)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
