@@ -80,8 +80,8 @@ def compare_runs(runs: Sequence[RunFacts], *, seed: int = 0, level: float = 0.95
 
 
 def setting_differences(runs: Sequence[RunFacts]) -> list[tuple[str, tuple[str, ...]]]:
-    """Parameters that are not the same in all runs, by name."""
-    keys = sorted({key for run in runs for key in run.params})
+    """Parameters that are not the same in all runs, by name; `name` and `folder` always differ."""
+    keys = sorted({key for run in runs for key in run.params} - {"name", "folder"})
     values = {key: tuple(run.params.get(key, "-") for run in runs) for key in keys}
     return [(key, given) for key, given in values.items() if len(set(given)) > 1]
 
@@ -92,8 +92,9 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
 
     body = section("Scores", _scores_table(comparison), _explained(comparison))
     body += section("Settings that differ", _settings_table(comparison))
-    curves = dict(zip(comparison.labels, [run.curves for run in comparison.runs], strict=True))
-    drawn = run_curves_figure(curves)
+    drawn = run_curves_figure(
+        {label: _curves(run) for label, run in zip(comparison.labels, comparison.runs, strict=True)}
+    )
     if drawn:
         body += section("Curves", f"<figure>{drawn}</figure>")
     title = " and ".join(comparison.labels)
@@ -127,6 +128,15 @@ def terminal_tables(comparison: Comparison) -> list[Table]:
     for key, values in comparison.settings:
         settings.add_row(*map(escape, (key, *values)))
     return [scores, settings]
+
+
+def _curves(run: RunFacts) -> dict[str, list[tuple[int, float]]]:
+    """Scores and loss terms first; `best.*` says again what `val.*` says."""
+    said_elsewhere = ("best.", "epoch")
+    keys = [k for k in run.curves if not k.startswith(said_elsewhere)]
+    keys = [k for k in keys if not k.endswith("_undefined_items")]
+    keys.sort(key=lambda key: (not key.startswith("val."), not key.startswith("loss."), key))
+    return {key: run.curves[key] for key in keys}
 
 
 def _labels(runs: Sequence[RunFacts]) -> list[str]:

@@ -232,9 +232,11 @@ def reaction_figure(reaction: Reaction, frame_rate_hz: float) -> str:
 def run_curves_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> str:
     """A panel a metric with a line a run; `curves`: run -> metric -> (step, value). "" if none.
 
-    Metrics with one point (scores of the end) have no curve and are left out.
+    Panels are in the order of the metrics; those with one point in every run have no curve and
+    are left out.
     """
-    keys = sorted({k for run in curves.values() for k, points in run.items() if len(points) > 1})
+    keys = list(dict.fromkeys(k for run in curves.values() for k in run))
+    keys = [k for k in keys if any(len(run.get(k, ())) > 1 for run in curves.values())]
     if not keys:
         return ""
     columns = min(len(keys), 3)
@@ -244,8 +246,9 @@ def run_curves_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[int, floa
         grid = fig.subplots(lines, columns, squeeze=False)
         for axes, key in zip(grid.flat, keys, strict=False):
             for (_, run), colour in zip(curves.items(), itertools.cycle(CYCLE)):
-                points = run.get(key, ())
-                axes.plot([s for s, _ in points], [v for _, v in points], color=colour)
+                points = run.get(key) or [(0, math.nan)]
+                marker = "o" if len(points) < 4 else ""
+                axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4)
             axes.set_title(key)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axes in list(grid.flat)[len(keys) :]:

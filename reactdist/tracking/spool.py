@@ -185,11 +185,10 @@ def _read_records(path: Path) -> list[Record]:
     good_bytes = 0
     with path.open("rb") as file:
         for line in file:
-            try:
-                whole.append(json.loads(line))
-            except ValueError:
-                # A line cut short by a crash can only be the last; what follows must start clean.
+            # A line cut short by a crash can only be the last; what follows must start clean.
+            if not line.endswith(b"\n"):
                 break
+            whole.append(json.loads(line))
             good_bytes += len(line)
     if good_bytes < path.stat().st_size:
         os.truncate(path, good_bytes)

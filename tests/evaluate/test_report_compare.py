@@ -38,7 +38,8 @@ def run(name: str, correlation: float = 0.3, distance: float = 60.0, seed: int =
     )
     return RunFacts(
         run_id=f"{name:0>32}", name=name, status="FINISHED",
-        params={"model.window": "8", "seed": str(seed)}, tags={FINGERPRINT_TAG: "f" * 64},
+        params={"model.window": "8", "seed": str(seed), "name": name},
+        tags={FINGERPRINT_TAG: "f" * 64},
         metrics={"ACC": 0.1}, curves={"loss": [(0, 1.0), (1, 0.5)], "FRCorr": [(1, correlation)]},
         items=items,
     )  # fmt: skip
@@ -91,7 +92,7 @@ def test_items_are_paired_by_number_not_by_place() -> None:
 
 def test_settings_that_differ_are_listed_and_no_others() -> None:
     a, b = run("a"), run("b", seed=1)
-    c = replace(run("c"), params={"seed": "0", "extra": "x"})
+    c = replace(run("c"), params={"seed": "0", "extra": "x", "folder": "f"})
     assert setting_differences([a, b]) == [("seed", ("0", "1"))]
     assert setting_differences([a, b, c]) == [
         ("extra", ("-", "-", "x")), ("model.window", ("8", "8", "-")), ("seed", ("0", "1", "0")),

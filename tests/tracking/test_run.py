@@ -13,7 +13,7 @@ import pytest
 from reactdist.errors import InputError
 from reactdist.tracking import open_run, sync_spool
 from reactdist.tracking.run import default_spool
-from reactdist.tracking.spool import spools_under
+from reactdist.tracking.spool import Spool, SpoolHeader, folder_of, spools_under
 from reactdist.tracking.store import client
 
 
@@ -109,6 +109,23 @@ def test_what_a_killed_process_logged_arrives_with_the_next(uri: str, tmp_path: 
     assert history(uri, run.run_id, "loss") == [(s, float(s)) for s in range(210)]
     artifacts = Path(client(uri).get_run(run.run_id).info.artifact_uri)
     assert (artifacts / "late.txt").read_text() == "late"
+
+
+def test_a_point_that_waits_here_and_arrived_from_elsewhere_is_one_point(uri: str) -> None:
+    # Another machine resumed the run while this one's spool waited, and logged step 1 later.
+    run = open_run(uri, "e", "r", key="k")
+    for step in range(2):
+        run.log_metrics({"loss": float(step)}, step)
+    run.finish()
+    header = SpoolHeader(uri, "e", "k", run.run_id)
+    waiting = Spool(folder_of(default_spool(uri), uri, "e", "k"), header)
+    values = {"loss": 1.0, "kl": 0.5}
+    waiting.append({"op": "metrics", "time_ms": 1000, "step": 1, "values": values})
+    waiting.close()
+
+    open_run(uri, "e", "r", key="k").finish()
+    assert history(uri, run.run_id, "loss") == [(0, 0.0), (1, 1.0)]
+    assert history(uri, run.run_id, "kl") == [(1, 0.5)]
 
 
 def test_children_of_a_killed_process_do_not_hold_the_run(uri: str) -> None:
