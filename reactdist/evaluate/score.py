@@ -54,10 +54,19 @@ def score_command(
         int | None, typer.Option(min=1, help="Default: OMP_NUM_THREADS, else all processors.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where DTW runs: cpu, or cuda when there is a GPU.")
+        str, typer.Option(help="Where DTW and Inception run: cpu, or cuda when there is a GPU.")
     ] = "cpu",
+    predicted_frames: Annotated[
+        Path | None, typer.Option(help="For FRRea: folder of rendered clips, mp4 or npy.")
+    ] = None,
+    real_frames: Annotated[
+        Path | None, typer.Option(help="For FRRea: folder of real listener clips.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="For FRRea: pt_inception-2015-12-05-6726825d.pth.")
+    ] = None,
 ) -> None:
-    """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC."""
+    """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC; FRRea from frames."""
     import numpy as np
 
     from reactdist.errors import InputError
@@ -69,6 +78,13 @@ def score_command(
         raise InputError(
             "--ci needs to know which items belong together",
             fix="add --sessions with the pair list (val.csv) or one label an item",
+        )
+    if any((predicted_frames, real_frames, inception)) and not (
+        predicted_frames and real_frames and inception
+    ):
+        raise InputError(
+            "FRRea needs two folders of clips and the weights",
+            fix="give --predicted-frames, --real-frames and --inception",
         )
     check_device(device)
     given = open_clips(predictions)
@@ -84,6 +100,8 @@ def score_command(
         ),
     )
     scores = reduce_items(table, num_samples=given.shape[1])
+    if predicted_frames and real_frames and inception:
+        scores["FRRea"] = _realism(predicted_frames, real_frames, inception, device)
     plain: dict[str, float] = {}
     if reference:
         from reactdist.metrics.plain import plain_score
@@ -157,6 +175,15 @@ def read_sessions(path: Path, items: int) -> np.ndarray:
     return np.array(labels)
 
 
+def _realism(predicted: Path, real: Path, weights: Path, device: str) -> float:
+    from reactdist.evaluate.frame_files import read_frames
+    from reactdist.metrics.frrea import frrea
+    from reactdist.metrics.inception import load_inception
+
+    extractor = load_inception(weights).to(device)
+    return frrea(read_frames(predicted), read_frames(real), extractor, device=device)
+
+
 def _with_progress(what: str, items: int, work: Callable[[Callable[[], None]], Any]) -> Any:
     """`work` with a tick for every item; warnings become single lines on stderr."""
     import sys
@@ -192,7 +219,8 @@ def _print_json(
         return value if math.isfinite(value) else None
 
     document: dict[str, Any] = {name: known(value) for name, value in scores.items()}
-    document |= {"FRRea": None, "FRRea_note": FRREA_MISSING}
+    if "FRRea" not in scores:
+        document |= {"FRRea": None, "FRRea_note": FRREA_MISSING}
     if plain:
         document["reference"] = {name: known(value) for name, value in plain.items()}
     if intervals:
@@ -224,5 +252,6 @@ def _print_table(
         if plain:
             row.append(f"{plain[name]:.6g}" if name in plain else "")
         table.add_row(*row)
-    table.add_row("FRRea", FRREA_MISSING)
+    if "FRRea" not in scores:
+        table.add_row("FRRea", FRREA_MISSING)
     Console(width=100, highlight=False).print(table)

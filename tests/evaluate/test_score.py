@@ -3,15 +3,20 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import torch
 import typer
+from torch import nn
 from typer.testing import CliRunner, Result
 
 from reactdist.errors import InputError
+from reactdist.evaluate.frame_files import read_frames
 from reactdist.evaluate.predictions import write_predictions
 from reactdist.evaluate.score import score_command
 from reactdist.metrics import score
+from reactdist.metrics.frrea import frrea
 
 app = typer.Typer()
 app.command()(score_command)
@@ -153,6 +158,43 @@ def test_values_of_every_item_can_be_kept(files, tmp_path) -> None:
     table = pd.read_parquet(tmp_path / "items.parquet")
     assert table["item"].tolist() == list(range(6))
     assert table["FRCorr"].mean() == pytest.approx(printed["FRCorr"])
+
+
+def test_realism_from_frames(files, tmp_path, monkeypatch) -> None:
+    # Inception itself (tests/metrics/test_frrea.py) would take a minute of 2048 x 2048 roots.
+    colours = nn.Sequential(Floats(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    monkeypatch.setattr("reactdist.metrics.inception.load_inception", lambda path: colours)
+    generator = np.random.default_rng(1)
+    folders = {"predicted": tmp_path / "made", "real": tmp_path / "real"}
+    for number, folder in enumerate(folders.values()):
+        folder.mkdir()
+        pictures = generator.integers(0, 200 + 50 * number, (60, 32, 32, 3), np.uint8)
+        np.save(folder / "1.npy", pictures)
+        _film(folder / "2.mp4", pictures)
+    weights = tmp_path / "weights.pth"
+    frames = [f"--predicted-frames={folders['predicted']}", f"--real-frames={folders['real']}"]
+    printed = _scores(files, *frames, f"--inception={weights}", "--metric", "FRVar")
+    expected = frrea(*map(read_frames, folders.values()), colours)
+    assert printed["FRRea"] == expected > 0
+    assert "two folders" in _error(files, *frames)
+    nothing = f"--real-frames={tmp_path}/none"
+    assert "not a folder" in _error(files, frames[0], nothing, f"--inception={weights}")
+
+
+class Floats(nn.Module):
+    """uint8 pictures as floats."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures.float()
+
+
+def _film(path: Path, pictures: np.ndarray) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = pictures.shape[2], pictures.shape[1]
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def test_bad_input_is_one_line(arrays, files, tmp_path) -> None:
