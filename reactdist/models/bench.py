@@ -121,6 +121,47 @@ def online_samples_row(cfg: TransVAEConfig, sizes: Sizes, device: torch.device) 
     return Row("ten samples of a clip, online w16 frame", 100, SAMPLES * pass_s, ours_s, note)
 
 
+@dataclass(frozen=True)
+class LargeStep:
+    """A training step at the size of real training, ours only."""
+
+    name: str
+    step_s: float
+    peak_bytes: int | None
+    """Device memory at its highest; None where there is no such count (CPU)."""
+
+    def line(self) -> str:
+        """One line to print."""
+        peak = "" if self.peak_bytes is None else f", peak memory {self.peak_bytes / 2**30:.2f} GiB"
+        return f"{self.name}: {1 / self.step_s:.2f} steps/s{peak}"
+
+
+def large_steps(
+    cfg: TransVAEConfig, sizes: Sizes, clips: int, frames: int, device: torch.device
+) -> list[LargeStep]:
+    """Steps of `clips` x `frames` in float32 and bf16, activations kept and computed again."""
+    wide = dataclasses.replace(sizes, crop_frames=frames)
+    batch = {
+        key: value.expand(clips, *value.shape[1:]) for key, value in _batch(wide, device).items()
+    }
+    results = []
+    for bf16 in (False, True):
+        for again in (False, True):
+            model = TransVAE(dataclasses.replace(cfg, checkpoint_video=again)).to(device)
+
+            def losses(model: TransVAE = model, bf16: bool = bf16) -> Tensor:
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    return model.training_losses(batch, kl_weight=KL_WEIGHT)["total"]
+
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            (step_s,) = _interleaved((_step(model, losses),), sizes.repeats, device)
+            peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+            name = f"{cfg.task}, {clips} x {frames} frames, {'bf16' if bf16 else 'float32'}"
+            results.append(LargeStep(name + (", checkpointed" if again else ""), step_s, peak))
+    return results
+
+
 def measure(sizes: Sizes, device: torch.device) -> list[Row]:
     """Every row of the table."""
     cfg = TransVAEConfig(
@@ -167,7 +208,9 @@ def run(
     console = Console()
     console.print(table)
     if where.type == "cuda":
-        console.print(f"peak memory {torch.cuda.max_memory_allocated(where) / 2**30:.2f} GiB")
+        cfg = TransVAEConfig(task="online", video_norm="frame", image_size=sizes.image_size)
+        for step in large_steps(cfg, sizes, 4, 256, where):
+            console.print(step.line())
     else:
         console.print("GPU figures: not measured")
     return rows

@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from reactdist.models.bench import Sizes, _line, run
+from reactdist.models import TransVAEConfig
+from reactdist.models.bench import Sizes, _line, large_steps, run
 
 TINY = Sizes(image_size=40, feature_dim=16, crop_frames=16, clip_frames=80, repeats=1)
 
@@ -19,6 +21,20 @@ def test_table_has_every_row_of_the_issue(capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "load" in printed
     assert "GPU figures: not measured" in printed
+
+
+def test_large_steps_run_in_every_mode() -> None:
+    cfg = TransVAEConfig(
+        task="online", video_norm="frame", image_size=40, feature_dim=16, latent_dim=16
+    )
+    steps = large_steps(cfg, TINY, 2, 16, torch.device("cpu"))
+    assert [step.name for step in steps] == [
+        "online, 2 x 16 frames, float32",
+        "online, 2 x 16 frames, float32, checkpointed",
+        "online, 2 x 16 frames, bf16",
+        "online, 2 x 16 frames, bf16, checkpointed",
+    ]
+    assert all("steps/s" in step.line() for step in steps)
 
 
 def test_windows_not_timed_lie_on_the_line() -> None:
