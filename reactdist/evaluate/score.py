@@ -28,7 +28,7 @@ def score_command(
     ],
     listeners: Clip,
     speakers: Clip,
-    neighbours: Annotated[Path, typer.Option(help="(N,N) npy; [i,j]: listener j suits item i.")],
+    neighbours: Annotated[Path, typer.Option(help="(N,N) npy of 0 and 1; row i: whose listeners suit item i.")],
     metric: Annotated[
         list[str] | None, typer.Option(help="Only this metric; may be repeated.")
     ] = None,
@@ -86,6 +86,8 @@ def score_command(
             "FRRea needs two folders of clips and the weights",
             fix="give --predicted-frames, --real-frames and --inception",
         )
+    if items_out is not None and not items_out.absolute().parent.is_dir():
+        raise InputError("its folder does not exist", where=items_out, fix="make the folder")
     check_device(device)
     given = open_clips(predictions)
     truth = (open_clips(listeners), open_clips(speakers), np.asarray(open_npy(neighbours)))

@@ -157,6 +157,7 @@ def test_values_of_every_item_can_be_kept(files, tmp_path) -> None:
     printed = _scores(files, "--items-out", str(tmp_path / "items.parquet"))
     table = pd.read_parquet(tmp_path / "items.parquet")
     assert table["item"].tolist() == list(range(6))
+    assert "its folder" in _error(files, "--items-out", str(tmp_path / "none" / "items.parquet"))
     assert table["FRCorr"].mean() == pytest.approx(printed["FRCorr"])
 
 

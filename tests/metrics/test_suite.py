@@ -103,6 +103,18 @@ def test_predictions_are_never_read_whole(clips, tmp_path: Path) -> None:
     assert peak < 0.5 * mapped.nbytes
 
 
+def test_a_gpu_machine_needs_no_more_than_numbers() -> None:
+    absent = ("pydantic", "ray", "mlflow", "deepspeed", "tslearn", "optuna", "sklearn")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent}));"
+        "import numpy as np; from reactdist.metrics import score;"
+        "import reactdist.metrics.frdist_device, reactdist.metrics.frrea;"
+        "a = np.ones((1, 1, 60, 25)); print(score(a, a[0], a[0], np.eye(1))['FRDist'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "0.0", done.stderr
+
+
 def test_a_kernel_works_where_nothing_can_be_cached() -> None:
     # A function without a file has no place for a cache, as one in a read-only image has none.
     assert kernel(eval("lambda x: x + 1"))(1) == 2
