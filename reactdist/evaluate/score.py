@@ -28,7 +28,9 @@ def score_command(
     ],
     listeners: Clip,
     speakers: Clip,
-    neighbours: Annotated[Path, typer.Option(help="(N,N) npy of 0 and 1; row i: whose listeners suit item i.")],
+    neighbours: Annotated[
+        Path, typer.Option(help="(N,N) npy of 0 and 1; row i: whose listeners suit item i.")
+    ],
     metric: Annotated[
         list[str] | None, typer.Option(help="Only this metric; may be repeated.")
     ] = None,
