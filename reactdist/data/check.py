@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reactdist.data import layouts
+from reactdist.data.hashes import compare, hash_finding, recorded, sums_file
 from reactdist.data.inspection import (
     Finding,
     PairResult,
@@ -65,11 +66,14 @@ def check(
     decode: bool = False,
     workers: int | None = None,
     lists: str | Path | None = None,
+    hashes: str | Path | None = None,
     splits: tuple[str, ...] = SPLITS,
 ) -> Report:
     """Inspect every file of every listed clip, the lists and the matrix.
 
-    `decode` also decodes every frame of every video; `workers`: processes, default all cores.
+    `decode` also decodes every frame of every video; `hashes`: a file of `sha256sum` lines, or
+    shards built earlier, that files are compared with (with `decode`, the release's own SHA256SUMS
+    by default); `workers`: processes, default all cores.
 
     Raises:
         InputError: no release there, or a list that cannot be read.
@@ -93,6 +97,9 @@ def check(
     findings += _habits([f for r in results for f in r.uneven], 2 * len(tasks))
     findings += _habits([f for r in results for f in r.unterminated], 2 * len(tasks))
     findings += _swaps(results)
+    hashes = hashes or (sums_file(release.root) if decode else None)
+    if hashes is not None:
+        findings += _changed(release, hashes, workers)
     findings.sort(key=lambda f: (f.severity, SPLITS.index(f.split) if f.split else -1, f.clip))
     return Report(
         root=str(root),
@@ -191,6 +198,19 @@ def _habits(found: Sequence[Finding], num_clips: int) -> list[Finding]:
     if len(found) < max(HABIT * num_clips, ENOUGH):
         return list(found)
     return [replace(entry, severity="note") for entry in found]
+
+
+def _changed(release: Release, hashes: str | Path, workers: int | None) -> list[Finding]:
+    """Files that are not what was recorded of them."""
+    entries = recorded(release, hashes)
+    found = run_all(
+        compare,
+        entries,
+        workers=workers,
+        what="hashing files",
+        crashed=lambda entry: hash_finding(entry, "hashing it ended the process"),
+    )
+    return [finding for finding in found if finding is not None]
 
 
 def _swaps(results: Sequence[PairResult]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from reactdist.data.codec import SEGMENT_FRAMES, SegmentCodec
 from reactdist.data.coefficients import check_coefficients, read_coefficients
 from reactdist.data.emotion import check_emotion, read_emotion
 from reactdist.data.faults import Missing, Undecodable, WrongLength
+from reactdist.data.hashing import sha256_of
 from reactdist.data.layouts.base import Frame, centre_crop
 from reactdist.data.release import ClipFiles
 from reactdist.data.rows import segment_column
@@ -140,12 +140,5 @@ def _floats(values: Floats) -> bytes:
 
 
 def _hash(path: Path) -> dict[str, str | int]:
-    """Bytes and sha256 of a file, or of a folder's files in order of name."""
-    hasher, size = hashlib.sha256(), 0
-    files = [path] if path.is_file() else sorted(path.iterdir())
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                hasher.update(block)
-                size += len(block)
-    return {"bytes": size, "sha256": hasher.hexdigest()}
+    sha256, size = sha256_of(path)
+    return {"bytes": size, "sha256": sha256}

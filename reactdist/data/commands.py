@@ -23,6 +23,9 @@ def check(
     root: Annotated[Path, typer.Argument(help="The release's root folder.")],
     decode: Annotated[bool, typer.Option("--decode", help="Decode every frame too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+    hashes: Annotated[
+        str | None, typer.Option(help="SHA256SUMS or built shards to compare the files with.")
+    ] = None,
     lists: Lists = None,
     workers: Workers = None,
 ) -> None:
@@ -30,7 +33,7 @@ def check(
     from reactdist.data.check import check as run
     from reactdist.data.report import print_report
 
-    report = run(root, decode=decode, lists=lists, workers=workers)
+    report = run(root, decode=decode, lists=lists, hashes=hashes, workers=workers)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:

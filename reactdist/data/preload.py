@@ -7,4 +7,6 @@ import pyarrow.parquet  # noqa: F401
 import soundfile  # noqa: F401
 import torch  # noqa: F401
 
+import reactdist.data.inspection
+import reactdist.data.shard_task
 import reactdist.data.torchaudio_parts  # noqa: F401

@@ -20,9 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reactdist.data.check import check
+from reactdist.data.hashing import sha256_of
 from reactdist.data.inspection import PairTask, inspect_pair
 from reactdist.data.layouts.mp4 import Mp4Video
 from reactdist.data.release import ClipFiles, Release
+from reactdist.errors import InputError
 
 MODALITIES = ("video", "audio", "emotion", "coefficients")
 
@@ -292,3 +294,37 @@ def test_a_decoder_that_dies_is_one_finding(release: Path, monkeypatch: pytest.M
     assert {(f.kind, f.split) for f in report.problems} == {("undecodable", "val")}
     assert len(report.problems) == 2
     assert report.num_files == 8 * sum(report.pairs.values())
+
+
+def test_flipped_bits_are_found_by_the_hashes_of_an_earlier_build(
+    copied: Path, built: Path
+) -> None:
+    opened = Release.open(copied)
+    first, second = opened.clips("train")[:2]
+    flipped = set()
+    for clip, modality in ((first, "audio"), (second, "coefficients")):
+        file = opened.files("train", clip).paths()[modality]
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        flipped.add(("hash", clip, modality))
+    assert check(copied).ok
+    report = check(copied, hashes=built)
+    assert {(f.kind, f.clip, f.modality) for f in report.problems} == flipped
+
+
+def test_flipped_bits_are_found_by_the_hashes_of_the_release(copied: Path) -> None:
+    files = sorted(file for file in copied.rglob("*") if file.is_file())
+    lines = [f"{sha256_of(file)[0]}  {file.relative_to(copied)}" for file in files]
+    (copied / "SHA256SUMS").write_text("\n".join(lines) + "\n")
+    assert check(copied, decode=True).ok
+    opened = Release.open(copied)
+    wav = opened.files("val", opened.clips("val")[0]).audio
+    data = bytearray(wav.read_bytes())
+    data[-3] ^= 1
+    wav.write_bytes(data)
+    report = check(copied, decode=True)
+    assert [(f.kind, f.split, f.modality) for f in report.problems] == [("hash", "val", "audio")]
+    (copied / "SHA256SUMS").write_text(f"{'0' * 64}  ../x\n")
+    with pytest.raises(InputError, match="SHA256SUMS line 1"):
+        check(copied, decode=True)
