@@ -140,6 +140,7 @@ def _previous_of(alias: str) -> str:
 
 
 def _description(reason: str, checks: Sequence[Check]) -> str:
-    lines = [reason] if reason else []
-    lines += [f"- {'pass' if c.passed else 'FAIL'}: {c.name}: {c.detail}" for c in checks]
+    lines = [reason, ""] if reason else []
+    # The page shows it as Markdown, where an interval in brackets would be a link.
+    lines += [f"- {'pass' if c.passed else 'FAIL'}: {c.name}: `{c.detail}`" for c in checks]
     return "\n".join(lines)

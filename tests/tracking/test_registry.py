@@ -112,6 +112,38 @@ def test_nothing_is_half_registered(uri: str, run_id: str, tmp_path: Path) -> No
     assert register_version(uri, "m", run_id, folder) == "1"
 
 
+def test_an_upload_that_breaks_off_is_taken_back(uri: str, run_id: str, tmp_path: Path) -> None:
+    folder = exported_folder(tmp_path / "one")
+    assert register_version(uri, "m", run_id, folder) == "1"
+    place = Path(resolve_version(uri, "models:/m/1").source)
+    client(uri).delete_registered_model("m")
+    # In the way of one folder of the upload there is a file now: the others are copied.
+    shutil.rmtree(place / "artifacts")
+    (place / "artifacts").write_text("")
+    with pytest.raises(ReactdistError, match="nothing is registered"):
+        register_version(uri, "m", run_id, folder)
+    assert not place.exists()
+    assert client(uri).search_registered_models() == []
+    assert register_version(uri, "m", run_id, folder) == "1"
+
+
+def test_a_version_the_registry_refuses_leaves_no_model(
+    uri: str, run_id: str, tmp_path: Path
+) -> None:
+    folder = exported_folder(tmp_path / "one")
+    too_long = {"reason": "x" * 200_000}
+    with pytest.raises(ReactdistError, match="MLflow refused it"):
+        register_version(uri, "m", run_id, folder, tags=too_long)
+    assert client(uri).search_registered_models() == []
+    assert not list((tmp_path / "mlartifacts" / run_id / "artifacts" / "registered").iterdir())
+    # A model that was there stays, with the versions it had.
+    register_version(uri, "m", run_id, folder)
+    other = exported_folder(tmp_path / "two", b"other")
+    with pytest.raises(ReactdistError, match="MLflow refused it"):
+        register_version(uri, "m", run_id, other, tags=too_long)
+    assert [v.version for v in client(uri).search_model_versions("name = 'm'")] in (["1"], [1])
+
+
 def test_the_registered_model_predicts_without_pickles(uri: str, tmp_path: Path) -> None:
     import mlflow
     import torch
