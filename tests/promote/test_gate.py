@@ -101,6 +101,17 @@ def test_a_guard_allows_its_margin_and_no_more(distance: float, passes: bool) ->
     assert ("FRDist not worse than old" not in failed(gate(evidence(new, old), SETTINGS))) == passes
 
 
+def test_the_estimate_of_a_guard_decides_not_the_hope_in_its_interval() -> None:
+    old = evaluation("old")
+    noise = np.random.default_rng(1).normal(size=ITEMS)
+    worse = old.table["FRDist"] + 4.0 + 10 * (noise - noise.mean())
+    new = replace(evaluation("new", 0.5), table=evaluation("new", 0.5).table.assign(FRDist=worse))
+    checks = gate(evidence(new, old), SETTINGS)
+    guard = next(check for check in checks if check.name == "FRDist not worse than old")
+    assert guard.numbers["high"] > -guard.numbers["allowed"] > guard.numbers["better_by"]
+    assert not guard.passed
+
+
 def test_ten_equal_samples_fail_even_against_baselines() -> None:
     collapsed = evaluation("new", 0.5, diversity=0.0)
     noise = evaluation("Random", 0.05, 228.0, diversity=1 / 6)
