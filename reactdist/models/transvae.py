@@ -151,12 +151,15 @@ class TransVAE(nn.Module):
     ) -> dict[str, Tensor]:
         """Loss terms of a batch (keys: `protocol.BATCH_KEYS`), as `vae_loss` names them.
 
-        The second pass of the diversity term shares the speaker's encoding; without gradient.
+        The second pass of the diversity term shares the speaker's encoding and has no gradient;
+        with a weight of 0 it is left out, and the term is 0.
         """
         video, audio = batch["speaker_video"], batch["speaker_audio"]
         self._check(video, audio)
-        out = self._react(video, audio, 2, None, generator)
-        first, second = slice(0, None, 2), slice(1, None, 2)
+        passes = 2 if diversity_weight else 1
+        out = self._react(video, audio, passes, None, generator)
+        first = slice(0, None, passes)
+        second = slice(1, None, 2) if diversity_weight else None
         return vae_loss(
             out.coefficients[first],
             out.emotion[first],
@@ -165,8 +168,8 @@ class TransVAE(nn.Module):
             batch["listener_coefficients"],
             batch["listener_emotion"],
             kl_weight=kl_weight,
-            second_coefficients=out.coefficients[second],
-            second_emotion=out.emotion[second],
+            second_coefficients=None if second is None else out.coefficients[second],
+            second_emotion=None if second is None else out.emotion[second],
             diversity_weight=diversity_weight,
         )
 

@@ -204,6 +204,22 @@ def test_second_pass_gets_no_gradient() -> None:
         torch.testing.assert_close(parameter.grad, got[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_no_second_pass_where_its_weight_is_zero() -> None:
+    """One pass of latents is drawn, and the total is that of `vae_loss` without a second pass."""
+    net, inputs = model(dropout=0.0), batch(8)
+    generator = torch.Generator().manual_seed(2)
+    terms = net.training_losses(inputs, kl_weight=0.1, diversity_weight=0.0, generator=generator)
+    generator.manual_seed(2)
+    noise = torch.stack([torch.randn(2, 8, generator=generator) for _ in range(2)])
+    out = net(inputs["speaker_video"], inputs["speaker_audio"], noise=noise)
+    expected = vae_loss(
+        out.coefficients, out.emotion, out.mean, out.std,
+        inputs["listener_coefficients"], inputs["listener_emotion"], kl_weight=0.1,
+    )  # fmt: skip
+    assert terms["diversity"] == expected["diversity"] == 0
+    torch.testing.assert_close(terms["total"], expected["total"])
+
+
 def test_same_seed_same_bits() -> None:
     runs = []
     for _ in range(2):
