@@ -16,7 +16,7 @@ from reactdist.data.lists import IndexRow, Pair, read_index, read_pairs
 from reactdist.errors import DataError, InputError
 
 Bools = npt.NDArray[np.bool_]
-SHOWN = 5
+SHOWN = 20
 """How many offending paths an error spells out."""
 
 

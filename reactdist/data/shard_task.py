@@ -84,6 +84,8 @@ def run_task(task: ShardTask, avoid: frozenset[str] = frozenset()) -> ShardResul
     try:
         shard = _write(task, rows)
     except OSError as error:
+        with suppress(OSError):
+            task.store.remove(temporary(task.file))
         raise StorageError(
             f"cannot write ({error})", where=task.store.where(task.file), fix="free some space"
         ) from None

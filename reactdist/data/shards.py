@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,9 @@ from reactdist.data.manifest import MANIFEST_NAME, FileRecord, Manifest, ShardRe
 from reactdist.data.rows import COLUMNS, decode_row, parquet_columns
 from reactdist.data.storage import Store
 from reactdist.errors import DataError, InputError
+
+MAX_OPEN = 32
+"""Files a process keeps open; the footer of each takes about half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Shards:
             for row, (key, frames) in enumerate(shard.clips)
         }
         self._items: dict[str, tuple[Item, ...]] = {}
-        self._open: dict[tuple[int, str], Any] = {}
+        self._open: OrderedDict[tuple[int, str], Any] = OrderedDict()
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> Shards:
@@ -82,7 +86,7 @@ class Shards:
         return shards
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+        return {**self.__dict__, "_open": OrderedDict()}
 
     @property
     def is_local(self) -> bool:
@@ -197,12 +201,17 @@ class Shards:
         import pyarrow.parquet as pq
 
         handle = (os.getpid(), file)
-        if handle not in self._open:
-            source = self._store.filesystem.open_input_file(self._store.path(file))
-            self._open[handle] = pq.ParquetFile(
-                source, page_checksum_verification=True, pre_buffer=not self._store.is_local
-            )
-        return self._open[handle]
+        if handle in self._open:
+            self._open.move_to_end(handle)
+            return self._open[handle]
+        source = self._store.filesystem.open_input_file(self._store.path(file))
+        opened = pq.ParquetFile(
+            source, page_checksum_verification=True, pre_buffer=not self._store.is_local
+        )
+        self._open[handle] = opened
+        if len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)
+        return opened
 
     def _damaged(self, file: str, row: int, key: str, error: Exception) -> DataError:
         reason = " ".join(str(error).split())

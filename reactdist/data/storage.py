@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ class Store:
                 stream.write(data)
             self.commit(name)
         except OSError as error:
+            with suppress(OSError):
+                self.remove(temporary(name))
             raise StorageError(f"cannot write ({error})", where=self.where(name)) from None
 
     def commit(self, name: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,3 +125,23 @@ def test_the_first_frames_of_chosen_items(shards: Shards) -> None:
         np.testing.assert_array_equal(part[name], whole[name][:33])
     with pytest.raises(InputError, match="not 9"):
         next(whole_items(shards, "val", [9]))
+
+
+@pytest.mark.slow
+def test_memory_of_a_loader_process_stays_flat(shards: Shards) -> None:
+    """Resident memory after 100 batches and after 1,000 more."""
+    stream_of = train_batches(shards, batch_size=2, crop_frames=CROP, seed=0, workers=1)
+    for _ in islice(stream_of, 100):
+        pass
+    (child,) = [p for p in multiprocessing.active_children() if p.name != "SyncManager"]
+    before = resident_mb(child.pid)
+    for _ in islice(stream_of, 1000):
+        pass
+    after = resident_mb(child.pid)
+    print(f"loader process: {before:.1f} MB after 100 batches, {after:.1f} MB after 1,100")
+    assert after < before + 5
+
+
+def resident_mb(pid: int | None) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
