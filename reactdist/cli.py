@@ -35,9 +35,18 @@ Tracking = Annotated[
 ]
 
 
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
+    ] = False,
 ) -> None:
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
@@ -106,14 +115,22 @@ def evaluate(
             "--check", help="Exit 1 unless it beats the naive baselines and uses the speaker."
         ),
     ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="MODEL is an original .pth of the challenge.")
+    ] = False,
+    window_size: Annotated[
+        int, typer.Option(help="Window of a published online model; its file does not tell.")
+    ] = 16,
     yes_i_know: Annotated[
         bool, typer.Option("--yes-i-know", help="Use the test split before promotion.")
     ] = False,
     tracking: Tracking = None,
 ) -> None:
     """Generate ten reactions an item and score them beside the naive baselines."""
-    from reactdist.evaluate.command import Request, run
+    from reactdist.evaluate.command import Request, import_published, run
 
+    if published:
+        model = str(import_published(Path(model), shards, window_size))
     request = Request(
         model,
         shards,
@@ -201,6 +218,38 @@ def demo(
 
 
 @app.command()
+def stream(
+    model: Annotated[str, typer.Argument(help="Run id, models:/NAME@ALIAS, or exported folder.")],
+    video: Annotated[Path, typer.Option(help="mp4 of one face.")],
+    audio: Annotated[
+        Path | None, typer.Option(help="wav; default the video's own sound, else silence.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the reactions.")] = Path("stream"),
+    samples: Annotated[int, typer.Option(help="Reactions at a time.")] = 10,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    tracking: Tracking = None,
+) -> None:
+    """React to a video file window by window, as if it came from a camera."""
+    import numpy as np
+
+    from reactdist.checkpoints.export import load_config, load_exported
+    from reactdist.evaluate.command import model_folder
+    from reactdist.models.stream_command import run
+
+    folder = model_folder(model, tracking)
+    mean_face = np.array(load_config(folder).get("mean_face") or [0.0] * 58, np.float32)
+    run(
+        load_exported(folder),
+        video,
+        audio,
+        out,
+        num_samples=samples,
+        seed=seed,
+        mean_face=mean_face,
+    )
+
+
+@app.command()
 def doctor(tracking: Tracking = None, address: Address = None) -> None:
     """What works here: versions, GPU, Ray, MLflow, storage."""
     from reactdist.doctor import run
@@ -208,10 +257,13 @@ def doctor(tracking: Tracking = None, address: Address = None) -> None:
     run(tracking, address)
 
 
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(__version__)
-        raise typer.Exit
+def _bench_model(
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default torch's.")] = None,
+) -> None:
+    """TransVAE against the published arithmetic written plainly."""
+    from reactdist.models.bench import run
+
+    run(threads=threads)
 
 
 def main() -> None:
@@ -251,13 +303,20 @@ def _add_groups() -> None:
     """Register commands that live beside the package they belong to (light modules all)."""
     from reactdist.data.commands import app as data
     from reactdist.data.synth.command import synth
+    from reactdist.evaluate.bench import app as bench
+    from reactdist.evaluate.report_command import compare
     from reactdist.evaluate.score import score_command
     from reactdist.tracking.command import app as runs
+    from reactdist.tracking.command import gc
 
     app.add_typer(runs, name="runs")
     data.command("synth")(synth)
     app.add_typer(data, name="data")
     app.command("score")(score_command)
+    app.command("compare")(compare)
+    app.command("gc")(gc)
+    app.add_typer(bench, name="bench")
+    bench.command("model")(_bench_model)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Request:
 
 def run(request: Request, tracking: str | None) -> None:
     """Evaluate, print the table, store predictions and scores, log everything to MLflow."""
-    from reactdist.tracking import download_model, prepare, tracking_uri
+    from reactdist.tracking import tracking_uri
 
     console = Console()
     shards = Shards.open(request.shards)
@@ -61,12 +61,7 @@ def run(request: Request, tracking: str | None) -> None:
             where=request.model,
             fix="promote it first, or add --yes-i-know (it is recorded)",
         )
-    local = Path(request.model)
-    if registered or not local.is_dir():
-        prepare(uri)
-        folder = download_model(uri, request.model)
-    else:
-        folder = local
+    folder = model_folder(request.model, tracking)
     evaluated = _evaluate(request, folder, shards)
     console.print(score_table(evaluated))
     console.print(f"FRRea: {NOT_COMPUTED}", highlight=False)
@@ -97,6 +92,38 @@ def run(request: Request, tracking: str | None) -> None:
             where=request.model,
             fix=f"see {report}",
         )
+
+
+def model_folder(model: str, tracking: str | None) -> Path:
+    """The exported folder behind a folder's path, a run id or a `models:/` reference."""
+    from reactdist.tracking import download_model, prepare, tracking_uri
+
+    if Path(model).is_dir():
+        return Path(model)
+    uri = tracking_uri(tracking)
+    prepare(uri)
+    return download_model(uri, model)
+
+
+def import_published(file: Path, shards: Path, window_size: int) -> Path:
+    """An original `.pth` of the challenge as an exported folder beside it.
+
+    Raises:
+        InputError: not such a file, or weights of another architecture (the tensor is named).
+    """
+    from reactdist.checkpoints.export import export_model
+    from reactdist.models.published import read_published
+    from reactdist.models.registry import config_values
+
+    opened = Shards.open(shards)
+    model = read_published(file, window_size=window_size, image_size=opened.image_size)
+    return export_model(
+        file.with_suffix(".exported"),
+        model.state_dict(),
+        {"name": "transvae", **config_values(model.cfg)},
+        run=file.name,
+        mean_face=[float(v) for v in opened.mean_face],
+    )
 
 
 def score_table(evaluated: Evaluated) -> Table:

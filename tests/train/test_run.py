@@ -1,0 +1,208 @@
+"""A training run in one process: learns, resumes to the bit, records once, stops when asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from safetensors.numpy import load_file
+
+from tests.conftest import small_run
+
+RUN = [sys.executable, "-m", "reactdist.cli", "train"]
+
+
+def start(config: Path, tracker: str, *more: str) -> subprocess.Popen[str]:
+    """The command a user types, in a process of its own."""
+    return subprocess.Popen(
+        [*RUN, str(config), "--tracking", tracker, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, out[-3000:]
+    return out
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    """Of the newest checkpoint."""
+    newest = max((folder / "checkpoints").glob("step-*"))
+    loaded: dict[str, np.ndarray] = load_file(newest / "model.safetensors")
+    return loaded
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def write_config(folder: Path, shards: str, **changes: Any) -> Path:
+    path = folder / f"{changes.get('name', 'small')}.yaml"
+    path.write_text(yaml.safe_dump(dict(small_run(shards, folder / "runs", **changes))))
+    return path
+
+
+def points(tracker: str, experiment: str, name: str) -> dict[str, list[int]]:
+    """Metric -> steps logged, of the only run of that name."""
+    client = MlflowClient(tracker)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    runs = client.search_runs([found.experiment_id], f"attributes.run_name = '{name}'")
+    assert len(runs) == 1
+    return {
+        key: [point.step for point in client.get_metric_history(runs[0].info.run_id, key)]
+        for key in runs[0].data.metrics
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small_shards: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run nobody disturbed."""
+    from reactdist.tracking import prepare
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    tracker = f"sqlite:///{folder}/mlflow.db"
+    prepare(tracker)
+    out = finish(start(write_config(folder, small_shards), tracker))
+    assert "deepspeed.DeepSpeedEngine, ZeRO stage 0, 1 worker(s)" in out
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(undisturbed: Path, small_shards: str) -> None:
+    run = undisturbed / "runs" / "small"
+    finished = json.loads((run / "finished.json").read_text())
+    logged = points(f"sqlite:///{undisturbed}/mlflow.db", "tests", "small")
+    steps = finished["step"]
+    assert logged["loss.total"] == list(range(1, steps + 1))
+    assert len(logged["val.FRCorr"]) == 2
+    assert set(finished["metrics"]) >= {"FRCorr", "FRDist", "FRSyn", "ACC", "objective"}
+    client = MlflowClient(f"sqlite:///{undisturbed}/mlflow.db")
+    run_id = (run / "run_id").read_text()
+    record = client.get_run(run_id)
+    assert record.data.params["loss.kl_weight"] == "0.001"
+    assert record.data.tags["reactdist.engine"] == "deepspeed.DeepSpeedEngine"
+    assert record.data.tags["reactdist.zero_stage"] == "0"
+    assert record.data.tags["git.commit"]
+    assert record.info.status == "FINISHED"
+    from reactdist.data.shards import Shards
+    from reactdist.evaluate.predictions import read_predictions
+
+    assert record.data.tags["reactdist.data_fingerprint"] == Shards.open(small_shards).fingerprint
+    local = Path(client.download_artifacts(run_id, "predictions"))
+    stored = read_predictions(local / "predictions.parquet")
+    assert stored.emotion.shape == (2, 2, 24, 25)
+    assert stored.coefficients.shape == (2, 2, 24, 58)
+    assert {p.name for p in Path(client.download_artifacts(run_id, "exported")).iterdir()} >= {
+        "model.safetensors",
+        "config.yaml",
+    }
+
+
+def test_the_same_command_again_does_nothing(undisturbed: Path) -> None:
+    run = undisturbed / "runs" / "small"
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")}
+    tracker = f"sqlite:///{undisturbed}/mlflow.db"
+    finish(start(undisturbed / "small.yaml", tracker))
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")} == before
+
+
+def test_other_settings_under_the_same_name_are_refused(undisturbed: Path) -> None:
+    tracker = f"sqlite:///{undisturbed}/mlflow.db"
+    process = start(undisturbed / "small.yaml", tracker, "--set", "optimizer.lr=0.5")
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 2
+    assert "optimizer.lr: 0.001 -> 0.5" in out
+    assert "Traceback" not in out
+
+
+def wait_for_step(run: Path, process: subprocess.Popen[str], tracker_folder: Path) -> None:
+    """Until the run has a checkpoint and has gone on from it."""
+    deadline = time.monotonic() + 240
+    while not list((run / "checkpoints").glob("step-*/manifest.json")):
+        assert process.poll() is None, process.communicate()[0][-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.1)
+
+
+def test_kill_9_of_the_process_then_the_same_command(
+    undisturbed: Path, small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    config = write_config(tmp_path, small_shards)
+    run = tmp_path / "runs" / "small"
+    process = start(config, tracker)
+    wait_for_step(run, process, tmp_path)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / "finished.json").exists()
+    finish(start(config, tracker))
+    assert same(weights(run), weights(undisturbed / "runs" / "small"))
+    logged = points(tracker, "tests", "small")
+    steps = json.loads((run / "finished.json").read_text())["step"]
+    assert logged["loss.total"] == list(range(1, steps + 1))
+    assert len(logged["val.FRCorr"]) == len(set(logged["val.FRCorr"])) == 2
+
+
+def test_sigterm_checkpoints_and_says_resume_me(
+    undisturbed: Path, small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    config = write_config(tmp_path, small_shards)
+    run = tmp_path / "runs" / "small"
+    process = start(config, tracker)
+    wait_for_step(run, process, tmp_path)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out = process.communicate(timeout=120)[0]
+    if (run / "finished.json").exists():  # it was in its last step when asked
+        assert process.returncode == 0
+    else:
+        assert process.returncode == 75, out[-2000:]
+        assert "run the same command to resume" in out
+        assert "Traceback" not in out
+        assert time.monotonic() - asked < 60
+        finish(start(config, tracker))
+    assert same(weights(run), weights(undisturbed / "runs" / "small"))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    undisturbed: Path, small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    """The one before is used, so that the end is the same."""
+    config = write_config(tmp_path, small_shards, checkpoint={"keep_best": 2})
+    run = tmp_path / "runs" / "small"
+    finish(start(config, tracker))
+    (run / "finished.json").unlink()
+    newest = max((run / "checkpoints").glob("step-*"))
+    victim = newest / "model.safetensors"
+    content = bytearray(victim.read_bytes())
+    content[-5] ^= 1
+    victim.write_bytes(content)
+    out = finish(start(config, tracker))
+    assert newest.name in out
+    assert "the checkpoint before is used" in out
+    assert same(weights(run), weights(undisturbed / "runs" / "small"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_name(
+    small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    config = write_config(tmp_path, small_shards, optimizer={"lr": 1e30, "clip_norm": 0.0})
+    process = start(config, tracker)
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 1, out[-2000:]
+    assert "loss not finite: " in out
+    assert "Traceback" not in out
