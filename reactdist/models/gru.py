@@ -82,7 +82,7 @@ class CausalGRU(nn.Module):
         clips = video.shape[0]
         small = F.adaptive_avg_pool2d(as_pixels(video).flatten(0, 1), self.cfg.thumbnail_size)
         picture = self.picture(small.flatten(1)).unflatten(0, (clips, -1))
-        x = self.norm(torch.cat([picture, self.audio(audio)], -1))
+        x = self.norm(torch.cat([picture, self.audio(audio.float())], -1))
         hidden = self.gru(x)[0]
         log_scale = self.scale_head(hidden).float().clamp(LEAST_LOG_SCALE, MOST_LOG_SCALE)
         return self.mean_head(hidden).float(), torch.exp(log_scale)

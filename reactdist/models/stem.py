@@ -100,10 +100,10 @@ class _StemFunction(torch.autograd.Function):
 
 
 def as_pixels(video: Tensor) -> Tensor:
-    """Floats in [-1, 1]; uint8 is scaled, floats are taken as they are."""
+    """float32 in [-1, 1]; uint8 is scaled, floats keep their values."""
     if video.dtype == torch.uint8:
         return video.to(torch.float32).mul_(1 / 127.5).sub_(1)
-    return video
+    return video.float()
 
 
 def _pixels(frames: Tensor) -> Tensor:

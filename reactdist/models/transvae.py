@@ -61,7 +61,7 @@ class SpeakerEncoder(nn.Module):
     def fuse(self, stem: Stem, audio: Tensor) -> Tensor:
         """The same from the first convolution of the pictures."""
         pictures = self._run(self.video.features, stem)
-        return self.fusion(torch.cat([pictures, self.audio(audio)], -1))
+        return self.fusion(torch.cat([pictures, self.audio(audio.float())], -1))
 
     def _run(self, part: Callable[[Any], Any], given: Any) -> Any:
         if self.recompute and torch.is_grad_enabled():

@@ -307,6 +307,16 @@ def test_impossible_settings_name_the_field(change: dict[str, object], named: st
         dataclasses.replace(SMALL, **change)  # type: ignore[arg-type]
 
 
+def test_pictures_and_sound_of_any_type_mean_the_same() -> None:
+    net = model().eval()
+    video, audio = speaker(8)
+    noise = torch.zeros(2, 2, 8)
+    scaled = video.double() / 127.5 - 1
+    with torch.no_grad():
+        bytes_, doubles = net(video, audio, noise), net(scaled, audio.double(), noise)
+    torch.testing.assert_close(bytes_.emotion, doubles.emotion, rtol=0, atol=1e-5)
+
+
 def test_bad_tensors_are_named_with_the_expected_shape() -> None:
     net = model()
     video, audio = speaker(8)
