@@ -198,9 +198,8 @@ class Run:
             self._append({"op": "finish", "status": status, "time_ms": _now_ms()})
         usual_s = 5.0 if self._sender.away else 60.0
         complete = self._sender.drain(usual_s if wait_s is None else wait_s)
-        self._sender.stop()
         folder, left = self._spool.folder, len(self._spool.pending)
-        self._spool.close()
+        self._sender.stop()
         if not complete:
             log.warning(
                 "MLflow has not taken %d records of run %s; send them with "

@@ -19,6 +19,7 @@ log = logging.getLogger("reactdist.tracking")
 _GATHER_S = 0.5
 """Points are gathered this long, so that a fast loop costs one call and not hundreds."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_LAST_CALL_S = 5.0
 _METRICS_A_CALL = 1000
 """MLflow's own limit for one log_batch."""
 _NEVER_ACCEPTED = frozenset(
@@ -61,13 +62,23 @@ class Sender:
         return self._idle.wait(limit_s)
 
     def stop(self) -> None:
-        """End the thread after the call it is in; nothing is lost, it stays in the spool."""
+        """End the thread after the call it is in, and close the spool; nothing in it is lost.
+
+        Returns after 5 s at most: in a call that hangs, the thread closes the spool later.
+        """
         self._closing.set()
         self._hurry.set()
         self._work.set()
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=_LAST_CALL_S)
 
     def _run(self) -> None:
+        try:
+            self._send_until_closed()
+        finally:
+            with self._lock:
+                self._spool.close()
+
+    def _send_until_closed(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._closing.is_set():
             self._work.wait()

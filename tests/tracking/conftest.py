@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -63,6 +64,16 @@ class Server:
             except OSError:
                 time.sleep(0.2)
         raise AssertionError((self.folder / "server.log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        """Let it hang: it takes connections and answers nothing."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9, as a crash would."""

@@ -118,6 +118,33 @@ def _check_complete(server: Server, run_id: str, steps: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_server_that_hangs_holds_up_neither_training_nor_its_end(
+    server: Server, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    run = open_run(server.uri, "e", "r", key="k", spool=spool)
+    server.stop()
+    for step in range(5):
+        run.log_metrics({"loss": float(step)}, step)
+    time.sleep(1)
+    began = time.monotonic()
+    assert not run.finish(wait_s=2)
+    assert time.monotonic() - began < 10
+    server.resume()
+    # The call that hung is answered now, and the sending thread lets go of the spool.
+    wait_until(lambda: not spool.exists() or bool(sync_or_busy(spool)), limit_s=60)
+    _check_complete(server, run.run_id, 5)
+
+
+def sync_or_busy(spool: Path) -> dict[str, int]:
+    # Refused while the thread of the ended run still holds the spool, or has removed it.
+    try:
+        return sync_spool(spool)
+    except InputError:
+        return {}
+
+
+@pytest.mark.slow
 def test_the_registry_works_through_a_server(server: Server, tmp_path: Path) -> None:
     exported = tmp_path / "exported"
     exported.mkdir()
