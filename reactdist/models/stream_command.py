@@ -136,20 +136,21 @@ def frames_at_rate(video: Path) -> Iterator[NDArray[np.uint8]]:
     """
     import av
 
-    if not video.is_file():
-        raise InputError("no such file", where=video, fix="give the path of a video")
     last, due, end_s = None, 0, 0.0
     try:
-        with av.open(str(video)) as container:
+        with _opened(video) as container:
             if not container.streams.video:
                 raise InputError("holds no video", where=video, fix="give a file with pictures")
             stream = container.streams.video[0]
             rate_hz = float(stream.average_rate or 0)
             _check_rate(rate_hz, video)
+            # The decoder is told to fail at damaged data instead of inventing pixels.
+            stream.codec_context.options = {"err_detect": "explode"}
             first_s: float | None = None
             for frame in container.decode(stream):
-                if frame.time is None:
-                    raise InputError("its frames have no times", where=video, fix="re-encode it")
+                if frame.time is None or frame.is_corrupt:
+                    problem = "has no time" if frame.time is None else "is damaged"
+                    raise InputError(f"frame {due} {problem}", where=video, fix="re-encode it")
                 first_s = frame.time if first_s is None else first_s
                 while last is not None and _before(due, frame.time - first_s):
                     yield last
@@ -164,6 +165,20 @@ def frames_at_rate(video: Path) -> Iterator[NDArray[np.uint8]]:
     while _before(due, end_s):
         yield last
         due += 1
+
+
+def _opened(video: Path) -> Any:
+    """The file's container, to be closed by the caller."""
+    import av
+
+    if not video.is_file():
+        raise InputError("no such file", where=video, fix="give the path of a video")
+    try:
+        return av.open(str(video))
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(
+            f"cannot be opened as a video ({error})", where=video, fix="give a whole video file"
+        ) from None
 
 
 def _before(frame: int, time_s: float) -> bool:
@@ -212,10 +227,8 @@ def _sound(video: Path, audio: Path | None) -> tuple[NDArray[np.float32], int]:
         return samples.mean(1), rate
     import av
 
-    if not video.is_file():
-        raise InputError("no such file", where=video, fix="give the path of a video")
     try:
-        with av.open(str(video)) as container:
+        with _opened(video) as container:
             if not container.streams.audio:
                 return np.zeros(0, np.float32), SILENCE_HZ
             stream = container.streams.audio[0]

@@ -86,8 +86,17 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path, model: TransVAE) -> 
     with pytest.raises(InputError, match="no such file"):
         run(model, tmp_path / "none.mp4", None, tmp_path)
     (tmp_path / "text.mp4").write_text("not a video")
-    with pytest.raises(InputError, match="cannot be decoded"):
+    with pytest.raises(InputError, match="cannot be opened as a video"):
         run(model, tmp_path / "text.mp4", None, tmp_path)
+    whole = film(tmp_path / "whole.mp4", 20, 25).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cut\.mp4: cannot be opened as a video"):
+        run(model, tmp_path / "cut.mp4", None, tmp_path / "cut")
+    middle = whole.index(b"mdat") + len(whole) // 3
+    (tmp_path / "holes.mp4").write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    with pytest.raises(InputError, match=r"holes\.mp4: (cannot be decoded after )?frame \d+"):
+        run(model, tmp_path / "holes.mp4", None, tmp_path / "holes")
+    assert not (tmp_path / "holes").exists()
     with pytest.raises(InputError, match="has 5 frames/s, expected 10 to 240"):
         run(model, film(tmp_path / "slow.mp4", 10, 5), None, tmp_path)
     with pytest.raises(InputError, match="shorter than a window of 8"):
