@@ -21,6 +21,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
+# Typer brings its own copy of click; these are the classes that its parser raises.
+_UsageError = typer.BadParameter.__bases__[0]
+_NoArguments = next(c for c in _UsageError.__subclasses__() if c.__name__ == "NoArgsIsHelpError")
+
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting, for example --set optimizer.lr=1e-4."),
@@ -268,21 +272,19 @@ def _bench_model(
 
 def main() -> None:
     """Run a command; errors meant for users are one line, and the exit code says which kind."""
-    import click
-
     _add_groups()
     try:
         code = app(standalone_mode=False)
     except ReactdistError as error:
         typer.echo(f"reactdist: {error.line()}", err=True)
         code = error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _UsageError as error:
+        if isinstance(error, _NoArguments):
+            error.show()
+        else:
+            typer.echo(f"reactdist: {error.format_message()} - see --help", err=True)
         code = 2
-    except click.ClickException as error:
-        typer.echo(f"reactdist: {error.format_message()} - see --help", err=True)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("reactdist: interrupted", err=True)
         code = 130
     except BrokenPipeError:

@@ -34,7 +34,7 @@ def model() -> torch.nn.Module:
 def test_an_items_noise_does_not_depend_on_who_predicts_it(
     shards: Shards, model: torch.nn.Module
 ) -> None:
-    together = dict((i, e) for i, e, _ in predict(model, shards, "test", frames=20, num_samples=2))
+    together = {i: e for i, e, _ in predict(model, shards, "test", frames=20, num_samples=2)}
     for item in (3, 0, 2):
         [(_, alone, _)] = predict(model, shards, "test", items=[item], frames=20, num_samples=2)
         assert np.array_equal(alone, together[item])
