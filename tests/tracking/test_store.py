@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,27 +36,25 @@ def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
 def test_processes_that_open_a_new_database_at_once_do_not_break_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     program = (
-        f"from reactdist.tracking import open_run, prepare; import sys; prepare({uri!r});"
-        f"open_run({uri!r}, 'e', 'r', key=sys.argv[1]).finish()"
+        f"from reactdist.tracking import open_run, prepare; import os, sys; prepare({uri!r});"
+        f"open_run({uri!r}, 'e', 'r', key=sys.argv[1]).finish();"
+        "print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'], end='')"
     )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     started = [
-        subprocess.Popen([sys.executable, "-c", program, str(n)], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(n)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
         for n in range(3)
     ]
-    said = [process.communicate()[1].decode() for process in started]
+    said = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
-    assert said == ["", "", ""], "mlflow and alembic must be quiet"
+    # Quiet, and with our short limits still in place after the shorter ones of the first contact.
+    assert said == [("1", "")] * 3
     from reactdist.tracking import runs_table
 
     assert len(runs_table(uri, "e")) == 3
-
-
-def test_first_contact_leaves_short_time_limits_behind(uri: str) -> None:
-    # In a process of its own: the limits are environment variables that MLflow reads.
-    program = (
-        "import os; from reactdist.tracking import prepare;"
-        "os.environ.pop('MLFLOW_HTTP_REQUEST_MAX_RETRIES', None);"
-        f"prepare({uri!r}); print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("1\n", "")
