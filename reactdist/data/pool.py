@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from reactdist.errors import InputError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -30,8 +32,17 @@ def run_all(
     """`function(item)` of all items, as they finish; `crashed(item)` where the process died.
 
     `workers`: processes, as many as cores by default. Errors that `function` raises pass through.
+
+    Raises:
+        InputError: processes cannot be started at all.
     """
     waiting = deque(items)
+    if dies(_nothing, None):
+        # Workers import the main script again; without a guard each one starts the work anew.
+        raise InputError(
+            "worker processes cannot be started",
+            fix='in a script of yours, call this under `if __name__ == "__main__":`',
+        )
     with progress(len(items), what) as advance:
         while waiting:
             running: dict[Future[R], T] = {}
@@ -62,6 +73,10 @@ def dies(function: Callable[[T], Any], item: T) -> bool:
         except BrokenProcessPool:
             return True
     return False
+
+
+def _nothing(_: object) -> None:
+    """What a worker can always do."""
 
 
 @contextmanager
