@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FEW_LEVELS = 6
 _DOTS_PER_INCH = 110
 CAPTIONS = {
-    "best_so_far": "Each trial's objective over its epochs, and the best value after each trial.",
+    "best_so_far": "Each trial's objective as it trained, and the best value after each trial.",
     "parallel_coordinates": "A line a trial, from its objective through its settings.",
     "slice": "Objective against each searched setting; darker points are later trials.",
     "contour": "Objective over pairs of settings, interpolated between the trials (dots).",

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from reactdist.errors import InputError
-from reactdist.tracking.run import KEY_TAG, find_run
+from reactdist.tracking.run import KEY_TAG, KIND_TAG, find_run
 from reactdist.tracking.store import client, experiment_id
 
 
@@ -22,7 +22,9 @@ def add_artifact(uri: str, experiment: str, key: str, path: str, text: str) -> N
     experiment_number = experiment_id(uri, experiment, create=True)
     run = find_run(uri, experiment_number, key)
     if run is None:
-        run = mlflow.create_run(experiment_number, tags={KEY_TAG: key}, run_name=key)
+        run = mlflow.create_run(
+            experiment_number, tags={KEY_TAG: key, KIND_TAG: "record"}, run_name=key
+        )
         mlflow.set_terminated(run.info.run_id)
     folder = path.rpartition("/")[0]
     if any(file.path == path for file in mlflow.list_artifacts(run.info.run_id, folder or None)):
