@@ -40,7 +40,7 @@ class Step:
 STEPS = (
     Step(
         "Write a generated release in the published files",
-        "reactdist data synth demo/release --pairs 48 --frames 300 --seed 0",
+        "reactdist data synth demo/release --pairs 48 --frames 250 --seed 0",
     ),
     Step("Check it", "reactdist data check demo/release"),
     Step(

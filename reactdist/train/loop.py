@@ -136,14 +136,16 @@ def fit(parts: Parts, settings: TrainSettings, due: Mapping[int, int], progress:
     while progress.step < total_steps:
         started = time.perf_counter()
         lr = learning_rate(progress.step, total_steps, settings.optimizer)
-        seed_everything(step_seed(settings.seed, progress.step, ranks.rank), generator)
         waited, sums, stop = 0.0, dict[str, float](), False
-        for _ in range(settings.accumulation):
+        for part in range(settings.accumulation):
             asked = time.perf_counter()
             batch = {
                 k: v.to(engine.device, non_blocking=True) for k, v in next(parts.batches).items()
             }
             waited += time.perf_counter() - asked
+            # After the batch is there: a loader that starts draws from torch's generator too.
+            micro_step = progress.step * settings.accumulation + part
+            seed_everything(step_seed(settings.seed, micro_step, ranks.rank), generator)
             losses = engine.losses(batch, generator)
             values = {name: float(term.detach()) for name, term in losses.items()}
             broken, stop = ranks.any(not all_finite(values), parts.stop_requested())

@@ -138,6 +138,7 @@ def wait_for_step(run: Path, process: subprocess.Popen[str], tracker_folder: Pat
     time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_process_then_the_same_command(
     undisturbed: Path, small_shards: str, tmp_path: Path, tracker: str
 ) -> None:
@@ -157,6 +158,7 @@ def test_kill_9_of_the_process_then_the_same_command(
     assert len(logged["val.FRCorr"]) == len(set(logged["val.FRCorr"])) == 2
 
 
+@pytest.mark.slow
 def test_sigterm_checkpoints_and_says_resume_me(
     undisturbed: Path, small_shards: str, tmp_path: Path, tracker: str
 ) -> None:
