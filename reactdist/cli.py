@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.exceptions
 
 from reactdist import __version__
 from reactdist.errors import ReactdistError
@@ -20,10 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-# Typer brings its own copy of click; these are the classes that its parser raises.
-_UsageError = typer.BadParameter.__bases__[0]
-_NoArguments = next(c for c in _UsageError.__subclasses__() if c.__name__ == "NoArgsIsHelpError")
 
 Set = Annotated[
     list[str] | None,
@@ -209,6 +207,24 @@ def rollback(
     roll_back(name, alias, reason, tracking)
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def submit(
+    job: Annotated[str, typer.Argument(help="build, train, tune, evaluate or promote.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="What that command takes: CONFIG, --set, ...")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Dashboard of the cluster; default RAY_API_SERVER_ADDRESS, else here."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Print its log until it ends.")] = False,
+) -> None:
+    """Run a command as a job of a Ray cluster; prints the job's id."""
+    from reactdist.distributed import submit as jobs
+
+    typer.echo(jobs.submit(job, arguments or [], address=address, follow=follow))
+
+
 @app.command()
 def demo(
     keep: Annotated[
@@ -270,19 +286,19 @@ def _bench_model(
     run(threads=threads)
 
 
-def main() -> None:
-    """Run a command; errors meant for users are one line, and the exit code says which kind."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; errors meant for users are one line, the exit code says which kind."""
     _add_groups()
     try:
-        code = app(standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False)
     except ReactdistError as error:
         typer.echo(f"reactdist: {error.line()}", err=True)
         code = error.exit_code
-    except _UsageError as error:
-        if isinstance(error, _NoArguments):
-            error.show()
-        else:
-            typer.echo(f"reactdist: {error.format_message()} - see --help", err=True)
+    except typer.exceptions.TyperException as error:
+        # Typer's own copy of click raises these; without arguments the message is the help.
+        message = str(getattr(error, "message", error))
+        whole = "Usage:" in message
+        typer.echo(message if whole else f"reactdist: {_said(error)} - see --help", err=True)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("reactdist: interrupted", err=True)
@@ -299,6 +315,12 @@ def main() -> None:
         )
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said(error: Exception) -> str:
+    """A parser error as click words it, in one line."""
+    worded = getattr(error, "format_message", error.__str__)
+    return " ".join(str(worded()).split())
 
 
 def _add_groups() -> None:

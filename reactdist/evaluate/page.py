@@ -50,7 +50,7 @@ def page(
             "95%, bootstrap over sessions. FRCorr and FRDist are summed over the samples."
         ),
         checks=checks,
-        search=_search(study) if study else None,
+        search=search_of(study) if study else None,
         reactions=_reactions(evaluated, shards),
         notes=(
             "ACC is this project's own definition (the challenge published none): the share of "
@@ -94,7 +94,8 @@ def _row(scores: Scores) -> ScoreRow:
     return ScoreRow(shown, cells, kind)  # type: ignore[arg-type]
 
 
-def _search(study: StudyResult) -> Search:
+def search_of(study: StudyResult) -> Search:
+    """A study as the report's figures show it: trials in the order they were started."""
     trials = [
         Trial(
             name=trial.trial,
@@ -103,7 +104,7 @@ def _search(study: StudyResult) -> Search:
             values=[value for _, value in trial.curve],
             stopped_early=trial.stopped_early,
         )
-        for trial in study.trials
+        for trial in sorted(study.trials, key=lambda trial: trial.number)
     ]
     return Search(trials, step_name="optimizer step", chosen=study.best.trial)
 

@@ -16,6 +16,8 @@ STUDY_FILE = "study.json"
 class TrialResult:
     """One trial that ended."""
 
+    number: int
+    """Place in the order the trials were started."""
     trial: str
     config: dict[str, Any]
     """Searched key -> value."""

@@ -47,7 +47,13 @@ def real_clips(inputs: Inputs) -> RealClips:
 
 
 def acc(item: Item, real: RealClips) -> dict[str, float]:
-    """The share of the item's K predictions whose best real clip is appropriate."""
-    agreement = concordance(centre(item.predictions, np.float32), real.clips)  # (K, N)
+    """The share of the item's K predictions whose best real clip is appropriate.
+
+    A prediction that never moves is concordant with no clip and is left out; NaN when none moves.
+    """
+    moves = np.ptp(item.predictions, axis=1).any(axis=1)  # (K,)
+    if not moves.any():
+        return {"ACC": float("nan")}
+    agreement = concordance(centre(item.predictions[moves], np.float32), real.clips)  # (K', N)
     appropriate = agreement[:, real.neighbours[item.row]].max(axis=1)
     return {"ACC": float((appropriate >= agreement.max(axis=1) - _TIE).mean())}

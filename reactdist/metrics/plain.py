@@ -141,9 +141,11 @@ def accuracy(item: Item, inputs: Inputs) -> float:
     appropriate = inputs.neighbours[item.row]
     right = []
     for prediction in item.predictions:
+        if (prediction == prediction[0]).all():
+            continue  # never moves: concordant with nothing
         agreement = np.array([concordance(clip, prediction) for clip in real])
         right.append(agreement[appropriate].max() >= agreement.max())
-    return float(np.mean(right))
+    return float(np.mean(right or [np.nan]))
 
 
 PLAIN: dict[str, Callable[[Item, Inputs], float]] = {

@@ -47,7 +47,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("FRVar", frvar, higher_is_better=True),
     Metric("FRDvs", frdvs, higher_is_better=True, prepare=across_items, may_be_undefined=True),
     Metric("FRSyn", frsyn, higher_is_better=False, may_be_undefined=True),
-    Metric("ACC", acc, higher_is_better=True, prepare=real_clips),
+    Metric("ACC", acc, higher_is_better=True, prepare=real_clips, may_be_undefined=True),
 )
 """Every metric that needs attributes only; FRRea needs rendered frames (`frrea.py`)."""
 
@@ -67,7 +67,7 @@ def score(
     """Mean of every metric over the items; arguments and errors as `score_items`.
 
     Keys: the metrics' names; `FRCorr_mean`, `FRDist_mean` (a prediction, so that other K
-    compare); `published_FRSyn`; `<metric>_undefined_items` for FRDiv, FRDvs, FRSyn.
+    compare); `published_FRSyn`; `<metric>_undefined_items` for FRDiv, FRDvs, FRSyn, ACC.
     """
     table = score_items(
         predictions,

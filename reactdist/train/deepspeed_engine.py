@@ -136,8 +136,8 @@ class DeepSpeedEngine:
 
     def _load_weights(self, weights: dict[str, Tensor]) -> None:
         """Into the partitioned float32 masters and into the tensors of the forward pass."""
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
         from deepspeed.runtime.zero.partition_parameters import GatheredParameters
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
         with torch.no_grad():
             for name, buffer in model_buffers(self.module).items():

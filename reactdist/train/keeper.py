@@ -144,7 +144,12 @@ class RunFolder:
                 fix="free space and run the same command: it resumes from the last one written",
             )
         last = self.evaluations[max(self.evaluations)]
-        document = {"step": progress.step, "scores": progress.scores, "metrics": dict(last.metrics)}
+        document = {
+            "step": progress.step,
+            "epoch": last.epoch,
+            "scores": progress.scores,
+            "metrics": dict(last.metrics),
+        }
         (self.root / "finished.json").write_text(json.dumps(document, indent=1))
 
     def _remove_old(self, progress: Progress) -> None:

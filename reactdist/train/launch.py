@@ -12,6 +12,7 @@ from reactdist.config import flatten, resolved, to_yaml
 from reactdist.data.shards import Shards
 from reactdist.errors import NonFiniteLoss
 from reactdist.tracking import Run, git_state, open_run, package_versions, prepare, tracking_uri
+from reactdist.tracking.system import SystemMetrics
 from reactdist.train.keeper import identity_of, is_finished, prepare_folder
 from reactdist.train.logfile import LogReporter
 from reactdist.train.loop import Evaluation, Preempted, Reporter, StepRecord
@@ -75,7 +76,8 @@ def train_here(
     try:
         if console:
             live.__enter__()
-        run_worker(settings, pick_device(settings.workers.gpu), everyone)
+        with SystemMetrics(run):
+            run_worker(settings, pick_device(settings.workers.gpu), everyone)
         status = "FINISHED"
     except Preempted:
         status = "KILLED"

@@ -14,6 +14,8 @@ from reactdist.data.shards import Shards
 from reactdist.distributed.session import ray_session
 from reactdist.errors import InputError, ReactdistError
 from reactdist.evaluate.objective import OBJECTIVE
+from reactdist.evaluate.page import search_of
+from reactdist.evaluate.report_study import write_study_plots
 from reactdist.evaluate.study import STUDY_FILE, StudyResult, TrialResult
 from reactdist.tracking import Run, git_state, open_run, prepare, tracking_uri
 from reactdist.train.keeper import identity_of, refuse_other_settings
@@ -49,7 +51,7 @@ def tune(
         with ray_session(address, num_cpus=os.cpu_count()):
             _check_places(study)
             grid = _fit(study, uri, parent.run_id, folder)
-            results = [_result(study, r, folder) for r in grid]
+            results = [_result(study, number, result) for number, result in enumerate(grid)]
         result = StudyResult(
             study.study,
             parent.run_id,
@@ -230,7 +232,7 @@ def _max_steps(study: StudySettings, shards: Shards) -> int:
     return steps_until_epoch(study.base.epochs, len(shards.items("train")), study.base.batch_size)
 
 
-def _result(study: StudySettings, result: Any, folder: Path) -> TrialResult:
+def _result(study: StudySettings, number: int, result: Any) -> TrialResult:
     """From one of Ray's own results."""
     rows = result.metrics_dataframe
     curve: list[tuple[int, float]] = []
@@ -254,6 +256,7 @@ def _result(study: StudySettings, result: Any, folder: Path) -> TrialResult:
             }
     run_id_file = Path(where) / "run_id" if where else None
     return TrialResult(
+        number=number,
         trial=Path(where).name if where else Path(result.path).name,
         config={k: _plain(v) for k, v in (result.config or {}).items()},
         objective=best,
@@ -305,6 +308,8 @@ def _close_trials(study: StudySettings, uri: str, result: StudyResult) -> None:
 
 def _log_study(parent: Run, folder: Path, result: StudyResult) -> None:
     parent.log_file(folder / STUDY_FILE)
+    write_study_plots(folder / "plots", search_of(result))
+    parent.log_folder(folder / "plots", "study")
     best = result.best
     if not math.isnan(best.objective):
         parent.log_metrics(

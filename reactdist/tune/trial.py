@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from reactdist.config import parse
@@ -11,6 +11,7 @@ from reactdist.errors import NonFiniteLoss
 from reactdist.evaluate.objective import OBJECTIVE
 from reactdist.train.keeper import is_finished, prepare_folder
 from reactdist.train.loop import Evaluation, StepRecord
+from reactdist.train.settings import TrainSettings
 from reactdist.tune.settings import StudySettings
 from reactdist.tune.space import settings_of
 
@@ -20,10 +21,14 @@ learns to stay away; its run carries the reason."""
 
 
 class TuneReporter:
-    """Evaluations to Ray Tune; at this call a scheduler stops the trial."""
+    """Evaluations to Ray Tune; inside this call a scheduler may end the trial for good.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    The last one is left to `run_trial`, which reports it when the run is whole: a scheduler ends
+    a trial at its last epoch too, before the run could say that it finished.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """Nothing is reported before the first evaluation."""
@@ -32,16 +37,17 @@ class TuneReporter:
         """Steps are not reported to Tune."""
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        from ray import tune
+        """Report unless it is the last."""
+        if evaluation.epoch < self.settings.epochs:
+            report(self.settings, evaluation.epoch, evaluation.step, evaluation.metrics)
 
-        tune.report(
-            {
-                "epoch": evaluation.epoch,
-                "train_steps": evaluation.step,
-                "folder": str(self.folder),
-                **evaluation.metrics,
-            }
-        )
+
+def report(settings: TrainSettings, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
+    """One result of a trial."""
+    from ray import tune
+
+    folder = str(settings.folder.resolve())
+    tune.report({"epoch": epoch, "train_steps": step, "folder": folder, **metrics})
 
 
 def run_trial(
@@ -58,20 +64,17 @@ def run_trial(
     settings = settings_of(study, config, name)
     shards = Shards.open(settings.data.shards)
     prepare_folder(settings)
-    reporter = TuneReporter(settings.folder.resolve())
-    if is_finished(settings.folder):
-        return
+    reporters = [TuneReporter(settings)]
     try:
-        train_here(settings, uri, shards, reporters=[reporter], parent_run_id=parent, kind="trial")
+        if not is_finished(settings.folder):
+            train_here(
+                settings, uri, shards, reporters=reporters, parent_run_id=parent, kind="trial"
+            )
     except NonFiniteLoss:
-        tune.report(
-            {
-                "epoch": settings.epochs,
-                "train_steps": 0,
-                "folder": str(settings.folder.resolve()),
-                OBJECTIVE: FAILED,
-            }
-        )
+        report(settings, settings.epochs, 0, {OBJECTIVE: FAILED})
+        return
+    last = json.loads((settings.folder / "finished.json").read_text())
+    report(settings, last["epoch"], last["step"], last["metrics"])
 
 
 def trial_name(trial_id: str) -> str:

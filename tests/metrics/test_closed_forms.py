@@ -91,6 +91,14 @@ def test_constant_predictions_have_no_variance_and_no_correlation(clips) -> None
     result = score(np.full((2, 3, 120, 25), 0.3, np.float32), truth, truth, np.eye(2))
     assert result["FRVar"] == pytest.approx(0, abs=1e-15)
     assert result["FRCorr"] == pytest.approx(0, abs=1e-12)
+    assert np.isnan(result["ACC"])  # concordant with nothing, so neither right nor wrong
+    assert result["ACC_undefined_items"] == 2
+
+
+def test_accuracy_is_over_the_predictions_that_move(clips) -> None:
+    truth = clips(9, 3)
+    predictions = np.stack([truth, np.roll(truth, 1, axis=0), np.full_like(truth, 0.5)], axis=1)
+    assert score(predictions, truth, truth, np.eye(3), ["ACC"])["ACC"] == 0.5
 
 
 def test_one_sample_one_item_one_neighbour(clips) -> None:

@@ -1,0 +1,8 @@
+"""`reactdist data build` as a Ray job; same arguments, same exit codes."""
+
+import sys
+
+from reactdist.cli import main
+
+if __name__ == "__main__":
+    main(["data", "build", *sys.argv[1:]])

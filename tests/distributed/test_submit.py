@@ -1,0 +1,91 @@
+"""A job submitted to a real Ray cluster of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import small_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+BIN = Path(sys.executable).parent
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for probe in sockets:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in sockets]
+    for probe in sockets:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A head node with its dashboard and a token of its own; the environment to reach it."""
+    port, dashboard = free_ports(2)
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    before = set(psutil.pids())
+    subprocess.run(
+        [
+            str(BIN / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2",
+            "--include-dashboard=true", f"--dashboard-port={dashboard}",
+            f"--temp-dir={tmp_path_factory.mktemp('ray', numbered=True)}",
+            "--node-ip-address=127.0.0.1", "--object-store-memory=200000000",
+        ],
+        env=environment, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    yield environment
+    # `ray stop` would end other sessions of this machine too.
+    started = [psutil.Process(pid) for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
+    for process in started:
+        if "ray" in " ".join(process.cmdline()):
+            process.kill()
+
+
+def test_training_as_a_job_of_a_cluster(
+    cluster: dict[str, str], small_shards: str, tmp_path: Path
+) -> None:
+    tracker = f"sqlite:///{tmp_path}/mlflow.db"
+    values = dict(small_run(small_shards, tmp_path / "runs", workers={"count": 2, "cpus": 0.5}))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    command = [
+        sys.executable, "-m", "reactdist.cli", "submit", "--follow",
+        "train", "run.yaml", "--tracking", tracker,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=cluster, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "2 worker(s)" in (tmp_path / "runs" / "small" / "log" / "rank-0.log").read_text()
+    assert json.loads((tmp_path / "runs" / "small" / "finished.json").read_text())["step"] > 0
+    assert done.stdout.strip().splitlines()[-1].startswith("raysubmit_")
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "reactdist.cli", "submit", "--address"]
+    done = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}", "train", "run.yaml"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no Ray dashboard answers" in done.stderr
+    assert "Traceback" not in done.stderr
