@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from reactdist.data.coefficients import read_mean_face
 from reactdist.data.lists import Pair, repeated
 from reactdist.data.manifest import MANIFEST_NAME, FileRecord, Manifest, SplitRecord, digest
 from reactdist.data.neighbours import cut, load_matrix, not_in_index
-from reactdist.data.pool import dies, run_all
+from reactdist.data.pool import dies, run_all, run_alone
 from reactdist.data.release import Release
 from reactdist.data.shard_task import RECORDS, Group, ShardResult, ShardTask, run_task, try_clip
 from reactdist.data.shards import Shards
@@ -148,13 +149,14 @@ def run_tasks(tasks: Sequence[ShardTask], workers: int | None) -> Iterator[Shard
 
 def without_killers(task: ShardTask) -> ShardResult:
     """Run a task that took its process down, leaving out the clips that do it."""
-    killers = [
-        files.key
-        for group in task.groups
-        for files in group.files
-        if dies(try_clip, (files, task.settings))
-    ]
-    return run_task(task, frozenset(killers))
+    every = [files for group in task.groups for files in group.files]
+    killers = {files.key for files in every if dies(try_clip, (files, task.settings))}
+    # A decoder that dies now and then may have survived its trial; then nothing is kept.
+    return run_alone(
+        partial(run_task, avoid=frozenset(killers)),
+        task,
+        partial(run_task, avoid=frozenset(files.key for files in every)),
+    )
 
 
 def write_splits(plan: Plan, results: Sequence[ShardResult]) -> dict[str, SplitRecord]:

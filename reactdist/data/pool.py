@@ -61,7 +61,7 @@ def run_all(
             # A process died (a decoder fault, or killed for memory) and took the pool along; the
             # item at fault is one of those handed out, and shows itself when run alone.
             for item in suspects:
-                yield _run_alone(function, item, crashed)
+                yield run_alone(function, item, crashed)
                 advance()
 
 
@@ -122,7 +122,8 @@ def _drain(
             yield result
 
 
-def _run_alone(function: Callable[[T], R], item: T, crashed: Callable[[T], R]) -> R:
+def run_alone(function: Callable[[T], R], item: T, crashed: Callable[[T], R]) -> R:
+    """`function(item)` in a process of its own, `crashed(item)` here if that process dies."""
     with _executor(1) as pool:
         try:
             return pool.submit(function, item).result()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from reactdist.data.clip import ClipSettings
 from reactdist.data.inspection import PairResult, PairTask, inspect_pair
+from reactdist.data.release import ClipFiles
 
 
 def inspect_or_die(task: PairTask) -> PairResult:
@@ -12,3 +14,10 @@ def inspect_or_die(task: PairTask) -> PairResult:
     if task.split == "val" and task.speaker.key.endswith("/1"):
         os.abort()
     return inspect_pair(task)
+
+
+def try_or_die(clip: tuple[ClipFiles, ClipSettings]) -> None:
+    """Encoding the expert's first clip of val ends the process."""
+    files, _ = clip
+    if files.key.startswith("val/") and files.key.endswith("Expert_video/1"):
+        os.abort()

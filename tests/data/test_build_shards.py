@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import dying
 import numpy as np
 import pytest
 
@@ -139,6 +140,26 @@ def test_a_build_goes_on_where_it_stopped(built: Path, release: Path, tmp_path: 
     build(release, out, **SMALL)
     assert (out / tasks[0].file).stat().st_mtime_ns == done
     assert tree(out) == tree(built)
+
+
+def test_a_clip_that_kills_its_decoder_is_left_out(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes are real; only what they try is replaced by something that kills them."""
+    from reactdist.data import build as module
+
+    tasks = make_plan(
+        release, tmp_path / "out", image_size=32, codec="jpeg", lists=None,
+        splits=("val",), min_frames=1, pairs_a_shard=2,
+    ).tasks  # fmt: skip
+    monkeypatch.setattr(module, "try_clip", dying.try_or_die)
+    result = module.without_killers(tasks[0])
+    (killer, why), (partner, _) = result.left_out
+    assert killer.endswith("Expert_video/1")
+    assert "ended the process" in why
+    assert partner.endswith("Novice_video/1")
+    assert result.shard is not None
+    assert len(result.shard.clips) == 2
 
 
 BUILD = """

@@ -31,7 +31,7 @@ class Mp4Video:
         _check_boxes(path)
         try:
             with av.open(str(path)) as container:
-                first = next(container.decode(container.streams.video[0]), None)
+                first = next(container.decode(_strict(container, path)), None)
             with av.open(str(path)) as container:
                 shown = _check_packets(container, path)
         except (av.FFmpegError, IndexError, ValueError) as error:
@@ -46,18 +46,24 @@ class Mp4Video:
         number, convert = 0, RgbConverter()
         try:
             with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                # One thread a clip: clips are decoded side by side already. The decoder is told
-                # to fail at damaged data instead of inventing pixels.
-                stream.thread_type = "NONE"
-                stream.codec_context.options = {"err_detect": "explode"}
-                for frame in container.decode(stream):
+                for frame in container.decode(_strict(container, path)):
                     if frame.is_corrupt:
                         raise Undecodable(f"frame {number} is damaged", where=path)
                     yield convert(frame)
                     number += 1
         except (av.FFmpegError, IndexError, ValueError) as error:
             raise Undecodable(f"frame {number} cannot be decoded ({error})", where=path) from None
+
+
+def _strict(container: Any, path: Path) -> Any:
+    """The video stream, to be decoded by one thread (clips are decoded side by side already) that
+    fails at damaged data instead of inventing pixels."""
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise Damaged("the video is in no known format", where=path)
+    stream.thread_type = "NONE"
+    stream.codec_context.options = {"err_detect": "explode"}
+    return stream
 
 
 def _check_packets(container: Any, path: Path) -> int:
