@@ -11,7 +11,10 @@ from PIL import Image
 
 from reactdist.data.layouts.base import centre_crop
 from reactdist.data.layouts.mp4 import Mp4Video
-from reactdist.schema import PERSON_OF_ROLE, SPLITS
+from reactdist.schema import SPLITS
+
+FIRST_PERSONS = ("Expert_video", "P25", "P41", "P45")
+"""Roles that releases call P1; all others are P2 (facts page, section 2)."""
 
 SPLIT = "val"
 """The one that is rewritten."""
@@ -53,7 +56,7 @@ def emotion_by_person(root: Path) -> None:
     for split in SPLITS:
         folder = root / split / "Emotion"
         for role in sorted(folder.glob("*/*/*")):
-            role.rename(role.with_name(PERSON_OF_ROLE[role.name]))
+            role.rename(role.with_name("P1" if role.name in FIRST_PERSONS else "P2"))
 
 
 def coefficients_flat(root: Path) -> None:
