@@ -16,7 +16,7 @@ STYLE = f"""
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: #f6f7f9; color: {INK}; font: 15px/1.5 system-ui, -apple-system,
   "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
-main {{ max-width: 1120px; margin: 0 auto; padding: 32px 24px 64px; }}
+main {{ max-width: 1240px; margin: 0 auto; padding: 32px 24px 64px; }}
 h1 {{ font-size: 28px; line-height: 1.2; margin: 0 0 8px; }}
 header {{ margin: 0 0 20px; }}
 h2 {{ font-size: 19px; margin: 0 0 4px; }}
@@ -34,13 +34,13 @@ th, td {{ padding: 7px 10px; border-bottom: 1px solid {LINE}; text-align: left;
   vertical-align: top; }}
 tbody tr:last-child > * {{ border-bottom: 0; }}
 thead th {{ color: {MUTED}; font-size: 13px; font-weight: 600; white-space: nowrap; }}
-table.scores td, table.scores thead th {{ text-align: right; white-space: nowrap; }}
-table.scores tbody th {{ font-weight: 500; white-space: nowrap; }}
-table.scores td.text {{ color: {MUTED}; font-size: 12px; white-space: normal; max-width: 12em; }}
+table.scores td, table.scores thead th {{ text-align: right; white-space: nowrap; padding: 7px 6px; }}
+table.scores tbody th {{ font-weight: 500; }}
+table.scores td.text {{ color: {MUTED}; font-size: 12px; white-space: normal; max-width: 8em; }}
 table.scores tr.model > * {{ background: #eef4fd; font-weight: 600; }}
 table.scores tr td[rowspan] {{ background: none; font-weight: 400; vertical-align: middle; }}
 table.scores tr.reference > * {{ color: {MUTED}; font-style: italic; }}
-.interval {{ display: block; color: {MUTED}; font-size: 12px; font-weight: 400; }}
+.interval {{ display: block; color: {MUTED}; font-size: 11px; font-weight: 400; }}
 table.checks th {{ font-weight: 500; }}
 table.checks td:first-child {{ white-space: nowrap; font-weight: 700; width: 1%; }}
 .pass {{ color: {PASS}; }}
