@@ -22,7 +22,7 @@ def reactdist(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
+def check_one_line(done: subprocess.CompletedProcess[str], said: str) -> None:
     """Exit code 2 and a single line that says what, where and how to fix."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 2, done.stderr
@@ -66,7 +66,7 @@ def test_wrong_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], sai
     }.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
     before = set(tmp_path.iterdir())
-    one_line(reactdist(*arguments, cwd=tmp_path), said)
+    check_one_line(reactdist(*arguments, cwd=tmp_path), said)
     assert set(tmp_path.iterdir()) == before
 
 
@@ -76,14 +76,14 @@ def test_a_ray_address_nobody_answers(tmp_path: Path, small_shards: str) -> None
     address = f"127.0.0.1:{unused_port()}"
     tracker = f"sqlite:///{tmp_path}/mlflow.db"
     done = reactdist("train", "run.yaml", "--address", address, "--tracking", tracker, cwd=tmp_path)
-    one_line(done, f"{address}: no Ray cluster answers")
+    check_one_line(done, f"{address}: no Ray cluster answers")
 
 
 def test_an_mlflow_nobody_answers(tmp_path: Path, small_shards: str) -> None:
     values = dict(small_run(small_shards, tmp_path / "runs"))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
     uri = f"http://127.0.0.1:{unused_port()}"
-    one_line(reactdist("train", "run.yaml", "--tracking", uri, cwd=tmp_path), "127.0.0.1")
+    check_one_line(reactdist("train", "run.yaml", "--tracking", uri, cwd=tmp_path), "127.0.0.1")
 
 
 def test_a_full_disk_under_the_output_folder(tmp_path: Path, small_shards: str) -> None:
@@ -95,7 +95,7 @@ def test_a_full_disk_under_the_output_folder(tmp_path: Path, small_shards: str) 
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
     )
-    one_line(done, "cannot write the run's folder")
+    check_one_line(done, "cannot write the run's folder")
     assert not (tmp_path / "runs" / "small" / "config.yaml").exists()
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -103,4 +103,4 @@ def test_a_full_disk_under_the_output_folder(tmp_path: Path, small_shards: str) 
 def test_the_test_split_is_for_promoted_models(tmp_path: Path, small_shards: str) -> None:
     (tmp_path / "model").mkdir()
     done = reactdist("evaluate", "model", "--shards", small_shards, "--split", "test", cwd=tmp_path)
-    one_line(done, "the test split is for promoted models.*--yes-i-know")
+    check_one_line(done, "the test split is for promoted models.*--yes-i-know")

@@ -69,6 +69,9 @@ def tune(
             )
         status = "FINISHED"
         return result
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         parent.finish(status)
 
@@ -90,6 +93,8 @@ def _fit(study: StudySettings, uri: str, parent_run_id: str, folder: Path) -> An
         {"CPU": study.base.workers.cpus, "GPU": study.trial.gpus},
     )
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    # Tune's own handler would end an interrupted search as if it had finished.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     for name in ("ray.tune", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     experiment = (folder / "ray_tune").resolve()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.train.test_run import finish, points, same, start, weights, write_config
+from tests.train.test_training_run import finish, points, same, start, weights, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

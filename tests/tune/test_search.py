@@ -65,8 +65,9 @@ def trials(folder: Path) -> list[Path]:
     return sorted((folder / "runs" / "search" / "trials").glob("trial-*"))
 
 
-def test_a_killed_search_finishes_with_the_same_command(
-    small_shards: str, tmp_path: Path, tracker: str
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_an_ended_search_finishes_with_the_same_command(
+    small_shards: str, tmp_path: Path, tracker: str, how: signal.Signals
 ) -> None:
     config = write_study(tmp_path, small_shards)
     process = start(config, tracker)
@@ -75,8 +76,12 @@ def test_a_killed_search_finishes_with_the_same_command(
         assert process.poll() is None, process.communicate()[0][-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, how)
+    said = process.communicate(timeout=60)[0]
+    if how == signal.SIGINT:
+        assert process.returncode == 130, said[-2000:]
+        assert "Traceback" not in said
+    assert not (tmp_path / "runs" / "search" / "study.json").exists()
     time.sleep(5)  # Ray's own processes notice that their driver is gone
     done = {
         t: (t / "finished.json").stat().st_mtime_ns
