@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Where a CUDA build of torch is wanted, install it into .venv before (see README).
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint infra/constraints.txt
+PIP := $(BIN)/pip --disable-pip-version-check install -qq --constraint infra/constraints.txt
 
 .PHONY: install demo test prove lint clean
 

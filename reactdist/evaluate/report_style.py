@@ -34,7 +34,8 @@ th, td {{ padding: 7px 10px; border-bottom: 1px solid {LINE}; text-align: left;
   vertical-align: top; }}
 tbody tr:last-child > * {{ border-bottom: 0; }}
 thead th {{ color: {MUTED}; font-size: 13px; font-weight: 600; white-space: nowrap; }}
-table.scores td, table.scores thead th {{ text-align: right; white-space: nowrap; padding: 7px 6px; }}
+table.scores td, table.scores thead th {{ text-align: right; white-space: nowrap;
+  padding: 7px 6px; }}
 table.scores tbody th {{ font-weight: 500; }}
 table.scores td.text {{ color: {MUTED}; font-size: 12px; white-space: normal; max-width: 8em; }}
 table.scores tr.model > * {{ background: #eef4fd; font-weight: 600; }}
