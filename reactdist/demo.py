@@ -58,7 +58,7 @@ STEPS = (
     Step("Train an offline TransVAE, briefly", "reactdist train configs/demo/offline.yaml"),
     Step(
         "Compare the runs",
-        f"reactdist runs --experiment {EXPERIMENT} --sort -metrics.best.objective",
+        f"reactdist runs --experiment {EXPERIMENT} --sort -metrics.best.objective --no-intervals",
     ),
     Step(
         "Promote the best online model",

@@ -14,7 +14,7 @@ import reactdist
 ROOT = Path(reactdist.__file__).parent
 # Lowest first; a package may import from its own layer's packages and from those below.
 LAYERS = [
-    {"errors", "schema", "config"},
+    {"errors", "schema", "config", "terminal"},
     {"data", "models", "metrics"},
     {"tracking", "render", "checkpoints"},
     {"evaluate"},

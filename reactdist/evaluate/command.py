@@ -20,6 +20,7 @@ from reactdist.evaluate.predictions import write_predictions
 from reactdist.evaluate.report import write_report
 from reactdist.evaluate.run import MODEL, NOT_COMPUTED, SWAPPED, Evaluated, evaluate_model
 from reactdist.evaluate.study import read_study
+from reactdist.terminal import console, short, table
 
 if TYPE_CHECKING:
     from reactdist.tracking import Run
@@ -51,7 +52,7 @@ def run(request: Request, tracking: str | None) -> None:
     """Evaluate, print the table, store predictions and scores, log everything to MLflow."""
     from reactdist.tracking import tracking_uri
 
-    console = Console()
+    screen = console()
     shards = Shards.open(request.shards)
     uri = tracking_uri(tracking)
     registered = request.model.startswith("models:/")
@@ -63,8 +64,9 @@ def run(request: Request, tracking: str | None) -> None:
         )
     folder = model_folder(request.model, tracking)
     evaluated = _evaluate(request, folder, shards)
-    console.print(score_table(evaluated))
-    console.print(f"FRRea: {NOT_COMPUTED}", highlight=False)
+    screen.print(score_table(evaluated))
+    screen.print(intervals_line(evaluated), markup=False)
+    screen.print(f"FRRea: {NOT_COMPUTED}")
     out = request.out or Path("evaluations") / f"{_slug(request.model)}-{request.split}"
     write(out, evaluated, request, folder, shards)
     passed = checks(evaluated) if request.check else []
@@ -80,11 +82,11 @@ def run(request: Request, tracking: str | None) -> None:
         ),
     )
     record(uri, request, out, evaluated, shards)
-    console.print(f"predictions and scores: {out}", highlight=False)
-    console.print(f"report: {report}", highlight=False)
+    screen.print(f"predictions and scores: {out}")
+    screen.print(f"report: {report}")
     for check in passed:
         mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
-        console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+        screen.print(f"{mark} {check.name}: {check.detail}")
     failed = [check for check in passed if not check.passed]
     if failed:
         raise GateNotMet(
@@ -127,27 +129,28 @@ def import_published(file: Path, shards: Path, window_size: int) -> Path:
 
 
 def score_table(evaluated: Evaluated) -> Table:
-    """Predictors x metrics, the model with its intervals."""
-    table = Table(
-        title=f"{evaluated.split}: {len(evaluated.predictions.items)} items, "
+    """Predictors x metrics."""
+    view = table(
+        f"{evaluated.split}: {len(evaluated.predictions.items)} items, "
         f"{evaluated.num_samples} samples, {evaluated.frames} frames"
     )
-    table.add_column("predictor")
+    view.add_column("predictor")
     for metric in SHOWN:
-        table.add_column(metric, justify="right")
+        view.add_column(metric, justify="right")
     for name, scores in evaluated.scores.items():
-        cells = []
-        for metric in SHOWN:
-            interval = scores.intervals.get(metric)
-            value = f"{scores.metrics[metric]:.4g}"
-            shown = name == MODEL and interval is not None and metric in ("FRCorr", "FRDist")
-            cells.append(
-                f"{value} [{interval.low:.3g}, {interval.high:.3g}]"  # type: ignore[union-attr]
-                if shown
-                else value
-            )
-        table.add_row(name, *cells, style="bold" if name == MODEL else None)
-    return table
+        cells = (short(scores.metrics[metric]) for metric in SHOWN)
+        view.add_row(name, *cells, style="bold" if name == MODEL else None)
+    return view
+
+
+def intervals_line(evaluated: Evaluated) -> str:
+    """The model's 95% intervals, over sessions."""
+    shown = (
+        f"{metric} [{short(interval.low)}, {short(interval.high)}]"
+        for metric, interval in evaluated.scores[MODEL].intervals.items()
+        if metric in ("FRCorr", "FRDist", "FRSyn", "ACC")
+    )
+    return f"model, 95% intervals over sessions: {', '.join(shown)}"
 
 
 def write(

@@ -12,6 +12,7 @@ from reactdist.config import load, parse
 from reactdist.data.shards import Shards
 from reactdist.promote.gate import Check
 from reactdist.promote.settings import GateSettings
+from reactdist.terminal import console
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def run(request: Request, tracking: str | None) -> None:
     from reactdist.promote.promote import promote
     from reactdist.tracking import git_state, prepare, tracking_uri
 
-    console = Console()
+    screen = console()
     overrides = [*request.overrides, *([f"objective={request.metric}"] if request.metric else [])]
     settings = (
         load(GateSettings, request.gate, overrides) if request.gate else _from_overrides(overrides)
@@ -59,10 +60,10 @@ def run(request: Request, tracking: str | None) -> None:
         filter=request.filter,
         frames=request.frames,
         num_samples=request.samples,
-        say=lambda message: console.print(message, highlight=False),
+        say=lambda message: screen.print(message, highlight=False),
     )
     checks = gate(candidate.evidence, settings)
-    print_checks(console, checks)
+    print_checks(screen, checks)
     done = promote(
         uri,
         request.name,
@@ -76,21 +77,21 @@ def run(request: Request, tracking: str | None) -> None:
         git=git_state(Path(__file__).parent),
     )
     if done.record is None:
-        console.print(f"{request.name}@{request.alias} already is version {done.version}")
+        screen.print(f"{request.name}@{request.alias} already is version {done.version}")
         return
     before = f", version {done.previous} is `previous` now" if done.previous else ""
-    console.print(
+    screen.print(
         f"promoted {candidate.name}: models:/{request.name}@{request.alias} is version "
         f"{done.version}{before}",
         highlight=False,
     )
 
 
-def print_checks(console: Console, checks: Sequence[Check]) -> None:
+def print_checks(screen: Console, checks: Sequence[Check]) -> None:
     """One line a check."""
     for check in checks:
         mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
-        console.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+        screen.print(f"{mark} {check.name}: {check.detail}", highlight=False)
 
 
 def roll_back(name: str, alias: str, reason: str, tracking: str | None) -> None:
@@ -101,7 +102,7 @@ def roll_back(name: str, alias: str, reason: str, tracking: str | None) -> None:
     uri = tracking_uri(tracking)
     prepare(uri)
     done = rollback(uri, name, reason=reason, alias=alias, git=git_state(Path(__file__).parent))
-    Console().print(
+    console().print(
         f"models:/{name}@{alias} is version {done.version} again (was {done.previous})",
         highlight=False,
     )

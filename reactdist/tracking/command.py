@@ -7,23 +7,22 @@ from typing import Annotated
 
 import typer
 
+from reactdist.terminal import short
+
 Tracking = Annotated[str | None, typer.Option(help="MLflow; default as for train.")]
 app = typer.Typer(help="Look at runs.", invoke_without_command=True)
 
 COLUMNS = {
     "name": "name",
-    "kind": "kind",
     "status": "status",
     "params.model.task": "task",
-    "params.loss.kl_weight": "kl_weight",
+    "params.loss.kl_weight": "kl",
     "params.model.window_size": "window",
     "params.model.latent_dim": "latent",
     "metrics.epoch": "epoch",
     "metrics.best.objective": "objective",
     "metrics.best.FRCorr": "FRCorr",
     "metrics.best.FRDist": "FRDist",
-    "metrics.best.FRDiv": "FRDiv",
-    "metrics.best.FRSyn": "FRSyn",
 }
 """Column of `runs_table` -> heading."""
 
@@ -50,10 +49,9 @@ def table(
     """Table of runs, newest first."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
+    from reactdist import terminal
     from reactdist.tracking import prepare, runs_table, tracking_uri
 
     uri = tracking_uri(tracking)
@@ -64,7 +62,7 @@ def table(
         return
     shown = [column for column in COLUMNS if column in frame]
     few = f", {limit} shown" if len(frame) > limit else ""
-    view = Table(title=f"{len(frame)} runs" + (f" of {experiment}" if experiment else "") + few)
+    view = terminal.table(f"{len(frame)} runs" + (f" of {experiment}" if experiment else "") + few)
     view.add_column("run")
     for column in shown:
         view.add_column(COLUMNS[column], justify="right" if "metrics" in column else "left")
@@ -72,7 +70,7 @@ def table(
         ends = _interval_ends(uri, row["run_id"]) if intervals else {}
         cells = (_short(row[column]) + ends.get(COLUMNS[column], "") for column in shown)
         view.add_row(row["run_id"][:8], *map(escape, cells))
-    Console().print(view)
+    terminal.console().print(view)
 
 
 @app.command()
@@ -142,11 +140,11 @@ def _interval_ends(uri: str, run_id: str) -> dict[str, str]:
 
 
 def _short(value: object) -> str:
-    if value is None or value != value:
-        return "-"
+    """Parameters are text; numbers among them are shown as numbers."""
     text = str(value)
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return text if text.isdigit() else f"{number:.4g}"
+    if isinstance(value, str) and not text.isdigit():
+        try:
+            value = float(text)
+        except ValueError:
+            return text or "-"
+    return short(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
+from reactdist.terminal import console
 from reactdist.train.settings import TrainSettings
 
 
@@ -15,6 +14,6 @@ def run(settings: TrainSettings, address: str | None, tracking: str | None) -> N
     shown = ", ".join(
         f"{name} {result['metrics'][name]:.4g}" for name in ("objective", "FRCorr", "FRDist")
     )
-    console = Console()
-    console.print(f"{settings.name}: {result['step']} steps, last evaluation: {shown}")
-    console.print(f"best model: {settings.folder / 'best'}", highlight=False)
+    screen = console()
+    screen.print(f"{settings.name}: {result['step']} steps, last evaluation: {shown}")
+    screen.print(f"best model: {settings.folder / 'best'}", highlight=False)
