@@ -96,8 +96,8 @@ def test_a_full_disk_under_the_output_folder(tmp_path: Path, small_shards: str) 
         ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     check_one_line(done, "cannot write the run's folder")
-    assert not (tmp_path / "runs" / "small" / "config.yaml").exists()
     assert not list(tmp_path.rglob("*.partial"))
+    assert not (tmp_path / "runs" / "small").exists()
 
 
 def test_the_test_split_is_for_promoted_models(tmp_path: Path, small_shards: str) -> None:

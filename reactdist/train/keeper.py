@@ -178,9 +178,7 @@ def prepare_folder(settings: TrainSettings) -> None:
         root.mkdir(parents=True, exist_ok=True)
         if config.exists():
             refuse_other_settings(settings, config, free=_FREE)
-        probe = root / ".write-test"
-        probe.write_bytes(b"0" * 65536)
-        probe.unlink()
+        probe_write(root)
         config.write_text(to_yaml(settings))
         identity_of(root)
     except OSError as error:
@@ -189,6 +187,23 @@ def prepare_folder(settings: TrainSettings) -> None:
             where=root,
             fix="free space, or set output to a folder you may write",
         ) from None
+
+
+def probe_write(root: Path) -> None:
+    """Write a file and take it away again; a folder that holds nothing goes with it on failure.
+
+    Raises:
+        OSError: the storage is full or read-only.
+    """
+    probe = root / ".write-test"
+    try:
+        probe.write_bytes(b"0" * 65536)
+    except OSError:
+        probe.unlink(missing_ok=True)
+        if not any(root.iterdir()):
+            root.rmdir()
+        raise
+    probe.unlink()
 
 
 def identity_of(root: Path) -> str:
