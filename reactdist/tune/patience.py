@@ -10,7 +10,11 @@ from reactdist.evaluate.objective import OBJECTIVE
 
 
 class PatienceStopper(Stopper):
-    """Stop the experiment after `patience` finished trials in a row without a better objective."""
+    """Stop the experiment when `patience` trials came in since the objective last got better.
+
+    A trial counts from its first result, not from its end, which Ray Tune does not tell a
+    stopper; trials that still run are ended with the search.
+    """
 
     def __init__(self, patience: int) -> None:
         self.patience = patience

@@ -93,7 +93,8 @@ class LimitSettings(Settings):
     wall_s: float | None = Field(default=None, gt=0)
     """Wall time of one `tune` command, seconds."""
     patience_trials: PositiveInt | None = None
-    """Finished trials in a row without a better objective."""
+    """Trials that may come in (counted from their first result) without the best getting better;
+    then the search ends, and trials that still run with it."""
 
 
 class StudySettings(Settings):

@@ -68,10 +68,14 @@ def test_online_last_window_may_be_short() -> None:
 def test_ignored_names_are_the_two_published_ones(kind: str) -> None:
     golden = Golden(kind)
     extra = {"reaction_decoder.PE.pe": torch.zeros(1, 4, 32)}
-    load_published({**golden.weights, **extra}, golden.cfg)
+    expected = load_published(golden.weights, golden.cfg).state_dict()
+    variants = [{**golden.weights, **extra}]
     if kind == "offline":
-        without = {k: v for k, v in golden.weights.items() if not k.startswith("fusion.")}
-        load_published(without, golden.cfg)
+        variants.append({k: v for k, v in golden.weights.items() if not k.startswith("fusion.")})
+    for weights in variants:
+        loaded = load_published(weights, golden.cfg).state_dict()
+        assert loaded.keys() == expected.keys()
+        assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
