@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -42,7 +43,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    before = set(psutil.pids())
     subprocess.run(
         [
             str(BIN / "ray"), "start", "--head", f"--port={port}", "--num-cpus=2",
@@ -53,11 +53,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         env=environment, check=True, capture_output=True, timeout=120,
     )  # fmt: skip
     yield environment
-    # `ray stop` would end other sessions of this machine too.
-    started = [psutil.Process(pid) for pid in set(psutil.pids()) - before if psutil.pid_exists(pid)]
-    for process in started:
-        if "ray" in " ".join(process.cmdline()):
+    # `ray stop` would end other sessions of this machine too; the token tells ours apart.
+    token = environment["RAY_AUTH_TOKEN"]
+    ours = [
+        process
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get("RAY_AUTH_TOKEN") == token
+    ]
+    for process in ours:
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, with its parent
             process.kill()
+    psutil.wait_procs(ours, timeout=30)
 
 
 def test_training_as_a_job_of_a_cluster(
