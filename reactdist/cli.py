@@ -13,7 +13,7 @@ import typer
 import typer.exceptions
 
 from reactdist import __version__
-from reactdist.errors import ReactdistError
+from reactdist.errors import InputError, ReactdistError
 
 app = typer.Typer(
     name="reactdist",
@@ -34,6 +34,10 @@ Address = Annotated[
 Tracking = Annotated[
     str | None,
     typer.Option(help="MLflow; default MLFLOW_TRACKING_URI, else mlflow.db in this folder."),
+]
+Shards = Annotated[
+    str | None,
+    typer.Option(help="What `data build` wrote, a folder or s3://; default what it trained on."),
 ]
 
 
@@ -95,8 +99,10 @@ def tune(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Run id, models:/NAME@ALIAS, or exported folder.")],
-    shards: Annotated[Path, typer.Option(help="Folder that `data build` wrote.")],
+    model: Annotated[
+        str, typer.Argument(help="Run id, models:/NAME@ALIAS, exported folder or checkpoint.")
+    ],
+    shards: Shards = None,
     split: Annotated[str, typer.Option(help="val or test.")] = "val",
     frames: Annotated[int | None, typer.Option(help="First frames of every clip.")] = None,
     items: Annotated[int | None, typer.Option(help="Size of a seeded subset.")] = None,
@@ -132,6 +138,8 @@ def evaluate(
     from reactdist.evaluate.command import Request, import_published, run
 
     if published:
+        if shards is None:
+            raise InputError("--published needs shards", where=model, fix="give --shards")
         model = str(import_published(Path(model), shards, window_size))
     request = Request(
         model,
@@ -152,7 +160,7 @@ def evaluate(
 
 @app.command()
 def promote(
-    shards: Annotated[Path, typer.Option(help="Folder that `data build` wrote.")],
+    shards: Shards = None,
     experiment: Annotated[
         str, typer.Option(help="Experiment whose best run is put forward.")
     ] = "reactdist",

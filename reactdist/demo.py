@@ -65,12 +65,12 @@ STEPS = (
     ),
     Step(
         "Promote the best online model",
-        f"reactdist promote --experiment {EXPERIMENT} --name {MODEL} --shards demo/shards "
+        f"reactdist promote --experiment {EXPERIMENT} --name {MODEL} "
         "--filter \"params.`model.task` = 'online'\"",
     ),
     Step(
         "Evaluate the champion on the test split",
-        f"reactdist evaluate models:/{MODEL}@champion --shards demo/shards --split test "
+        f"reactdist evaluate models:/{MODEL}@champion --split test "
         "--control --check --study demo/runs/search --out demo/test",
     ),
 )

@@ -1,6 +1,6 @@
 """An exported model: `model.safetensors` + `config.yaml`, loadable with torch alone.
 
-config.yaml: {model: {name, ...settings}, mean_face: [58 floats], trained_on: {...}} - all that is
+config.yaml: {model: {name, ...settings}, mean_face: [58 floats], shards: address, ...}: all that is
 needed to run the model and to turn its coefficients back into the release's own.
 """
 
@@ -69,6 +69,21 @@ def load_config(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "name" not in (document.get("model") or {}):
         raise DataError("names no model", where=folder / CONFIG, fix="export the model again")
     return document
+
+
+def trained_on(folder: Path) -> str:
+    """Address of the shards that an exported model, or a checkpoint, was trained on.
+
+    Raises:
+        InputError: its settings name none.
+    """
+    config = load_config(folder)
+    shards = config.get("shards") or (config.get("data") or {}).get("shards")
+    if not shards:
+        raise InputError(
+            "does not say which shards it was trained on", where=folder, fix="give --shards"
+        )
+    return str(shards)
 
 
 def load_exported(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from reactdist.checkpoints.export import trained_on
 from reactdist.data.shards import Shards
 from reactdist.errors import GateNotMet, InputError
 from reactdist.evaluate.checks import checks
@@ -35,7 +36,8 @@ class Request:
     """What a user asked to be evaluated."""
 
     model: str
-    shards: Path
+    shards: str | None
+    """None: those the model was trained on."""
     split: str
     frames: int | None
     items: int | None
@@ -53,7 +55,8 @@ def run(request: Request, tracking: str | None) -> None:
     from reactdist.tracking import tracking_uri
 
     screen = console()
-    shards = Shards.open(request.shards)
+    if request.shards is not None:
+        Shards.open(request.shards)  # refused before a model is fetched
     uri = tracking_uri(tracking)
     registered = request.model.startswith("models:/")
     if request.split == "test" and not (registered or request.yes_i_know):
@@ -63,6 +66,8 @@ def run(request: Request, tracking: str | None) -> None:
             fix="promote it first, or add --yes-i-know (it is recorded)",
         )
     folder = model_folder(request.model, tracking)
+    request = replace(request, shards=request.shards or trained_on(folder))
+    shards = Shards.open(str(request.shards))
     evaluated = _evaluate(request, folder, shards)
     screen.print(score_table(evaluated))
     screen.print(intervals_line(evaluated), markup=False)
@@ -107,7 +112,7 @@ def model_folder(model: str, tracking: str | None) -> Path:
     return download_model(uri, model)
 
 
-def import_published(file: Path, shards: Path, window_size: int) -> Path:
+def import_published(file: Path, shards: str, window_size: int) -> Path:
     """An original `.pth` of the challenge as an exported folder beside it.
 
     Raises:
@@ -165,7 +170,7 @@ def write(
     document = {
         "model": request.model,
         "exported": str(folder),
-        "shards": str(request.shards),
+        "shards": request.shards,
         "data_fingerprint": shards.fingerprint,
         "split": evaluated.split,
         "frames": evaluated.frames,

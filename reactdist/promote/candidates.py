@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from reactdist.checkpoints.export import load_exported
+from reactdist.checkpoints.export import load_exported, trained_on
 from reactdist.data.shards import Shards
 from reactdist.errors import InputError
 from reactdist.evaluate.predict import Predictions, predict, predict_baseline
@@ -142,6 +142,16 @@ def _evaluation(
     name: str, predictions: Predictions, truth: Truth, shards: Shards, seed: int | None
 ) -> Evaluation:
     return Evaluation(name, truth.score_items(predictions), shards.fingerprint, seed)
+
+
+def shards_of_best(uri: str, experiment: str, filter: str | None, run_id: str | None) -> str:
+    """Address of the shards that the best run of an experiment (or the given run) trained on.
+
+    Raises:
+        InputError: no run with a model.
+    """
+    best, _ = _ranked(uri, experiment, filter, run_id)[0]
+    return trained_on(download_model(uri, best))
 
 
 def _ranked(

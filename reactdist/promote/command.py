@@ -19,7 +19,8 @@ from reactdist.terminal import console
 class Request:
     """What a user asked to be put forward."""
 
-    shards: Path
+    shards: str | None
+    """None: those the best run was trained on."""
     experiment: str
     run_id: str | None
     filter: str | None
@@ -36,7 +37,7 @@ class Request:
 
 def run(request: Request, tracking: str | None) -> None:
     """Choose, check, print every check with its numbers, register and move the alias."""
-    from reactdist.promote.candidates import find_candidate
+    from reactdist.promote.candidates import find_candidate, shards_of_best
     from reactdist.promote.gate import gate
     from reactdist.promote.promote import promote
     from reactdist.tracking import git_state, prepare, tracking_uri
@@ -48,7 +49,9 @@ def run(request: Request, tracking: str | None) -> None:
     )
     uri = tracking_uri(tracking)
     prepare(uri)
-    shards = Shards.open(request.shards)
+    shards = Shards.open(
+        request.shards or shards_of_best(uri, request.experiment, request.filter, request.run_id)
+    )
     candidate = find_candidate(
         uri,
         request.experiment,

@@ -138,9 +138,8 @@ class RunReporter(TrackerReporter):
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """What only the worker knows: the engine that really trains."""
-        self.tracked.set_tags(
-            {f"reactdist.{name}": v for name, v in facts.items() if name != "mean_face"}
-        )
+        known = ("mean_face", "shards")  # long, and a parameter
+        self.tracked.set_tags({f"reactdist.{k}": v for k, v in facts.items() if k not in known})
 
     def evaluated(self, evaluation: Evaluation) -> None:
         super().evaluated(evaluation)

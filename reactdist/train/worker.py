@@ -48,6 +48,7 @@ def run_worker(
             "zero_stage": engine.zero_stage,
             "world_size": ranks.world,
             "data_fingerprint": shards.fingerprint,
+            "shards": settings.data.shards,
             "mean_face": [float(v) for v in shards.mean_face],
         }
         validation = Validation(

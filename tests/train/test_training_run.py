@@ -81,6 +81,22 @@ def undisturbed(small_shards: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+def test_a_model_and_a_checkpoint_know_their_shards(undisturbed: Path, tmp_path: Path) -> None:
+    """The last checkpoint scores what its run said of it; no --shards is given."""
+    run = undisturbed / "runs" / "small"
+    checkpoint = max((run / "checkpoints").glob("step-*"))
+    said = json.loads((run / "finished.json").read_text())["metrics"]["FRCorr"]
+    for model, name in ((checkpoint, "checkpoint"), (run / "best", "best")):
+        command = [
+            *RUN[:-1], "evaluate", str(model), "--items", "2", "--frames", "24", "--samples", "2",
+            "--tracking", f"sqlite:///{tmp_path}/mlflow.db", "--out", str(tmp_path / name),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    scores = json.loads((tmp_path / "checkpoint" / "evaluation.json").read_text())["scores"]
+    assert scores["model"]["metrics"]["FRCorr"] == pytest.approx(said, rel=1e-6)
+
+
 def test_a_run_leaves_what_it_promises(undisturbed: Path, small_shards: str) -> None:
     run = undisturbed / "runs" / "small"
     finished = json.loads((run / "finished.json").read_text())
