@@ -164,7 +164,10 @@ def promote(
     experiment: Annotated[
         str, typer.Option(help="Experiment whose best run is put forward.")
     ] = "reactdist",
-    run: Annotated[str | None, typer.Option(help="Put this run forward instead.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Put this run forward instead: id, beginning of the id, or name."),
+    ] = None,
     filter: Annotated[
         str | None, typer.Option(help="Only runs that match, in MLflow's search syntax.")
     ] = None,
@@ -173,8 +176,6 @@ def promote(
     metric: Annotated[
         str | None, typer.Option(help="Metric that must improve; default FRCorr.")
     ] = None,
-    frames: Annotated[int | None, typer.Option(help="First frames of every clip.")] = None,
-    samples: Annotated[int, typer.Option(help="Reactions an item.")] = 10,
     gate: Annotated[Path | None, typer.Option(help="YAML of the gate's settings.")] = None,
     overrides: Set = None,
     force: Annotated[bool, typer.Option("--force", help="Promote though a check fails.")] = False,
@@ -192,8 +193,6 @@ def promote(
         name,
         alias,
         metric,
-        frames,
-        samples,
         gate,
         overrides or [],
         force,

@@ -27,6 +27,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reactdist.checkpoints.keep import keep_mark
 from reactdist.errors import DataError, StorageError
 
 MANIFEST = "manifest.json"
@@ -70,7 +71,7 @@ def write_checkpoint(
     Raises:
         StorageError: the storage is full, read-only or gone; nothing half-written stays.
     """
-    final = root / f"{_PREFIX}{step:08d}"
+    final = checkpoint_of(root, step)
     partial = root / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         partial.mkdir(parents=True)
@@ -84,6 +85,7 @@ def write_checkpoint(
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _sync_folder(partial)
         if final.exists():  # the same step, written by an earlier attempt
+            keep_mark(final, partial)
             shutil.rmtree(final)
         partial.rename(final)
         _sync_folder(root)
@@ -100,6 +102,11 @@ def write_checkpoint(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint(final, step)
+
+
+def checkpoint_of(root: Path, step: int) -> Path:
+    """Where the checkpoint of an optimizer step lies, or would."""
+    return root / f"{_PREFIX}{step:08d}"
 
 
 def find_checkpoints(root: Path) -> list[Checkpoint]:

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
+
+_MARK = "PROMOTED"
+
+
+def protect(checkpoint: Path, why: str) -> None:
+    """Mark a checkpoint folder as one that no clean-up may remove; `why` is for who reads it."""
+    (checkpoint / _MARK).write_text(f"{why}\n")
+
+
+def keep_mark(old: Path, new: Path) -> None:
+    """Mark `new` as `old` is, whose place it takes."""
+    if is_protected(old):
+        (new / _MARK).write_bytes((old / _MARK).read_bytes())
+
+
+def is_protected(checkpoint: Path) -> bool:
+    """Whether a checkpoint folder is marked."""
+    return (checkpoint / _MARK).exists()
 
 
 def to_remove(

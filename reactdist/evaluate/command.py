@@ -58,8 +58,8 @@ def run(request: Request, tracking: str | None) -> None:
     if request.shards is not None:
         Shards.open(request.shards)  # refused before a model is fetched
     uri = tracking_uri(tracking)
-    registered = request.model.startswith("models:/")
-    if request.split == "test" and not (registered or request.yes_i_know):
+    early = request.split == "test" and not is_promoted(uri, request.model)
+    if early and not request.yes_i_know:
         raise InputError(
             "the test split is for promoted models",
             where=request.model,
@@ -86,7 +86,7 @@ def run(request: Request, tracking: str | None) -> None:
             study=read_study(request.study) if request.study else None,
         ),
     )
-    record(uri, request, out, evaluated, shards)
+    record(uri, request, out, evaluated, shards, folder=folder, early=early)
     screen.print(f"predictions and scores: {out}")
     screen.print(f"report: {report}")
     for check in passed:
@@ -190,14 +190,46 @@ def write(
     return document
 
 
-def record(uri: str, request: Request, out: Path, evaluated: Evaluated, shards: Shards) -> str:
-    """Log an evaluation run; attach the numbers to the model version when it is registered."""
+def is_promoted(uri: str, model: str) -> bool:
+    """Whether a model is a version that an alias was moved to, not just a registered one."""
     from reactdist.tracking import prepare
-    from reactdist.tracking.registry import resolve_version, set_version_tags
+    from reactdist.tracking.garbage import PROMOTED_TAG
+    from reactdist.tracking.registry import resolve_version
+
+    if not model.startswith("models:/"):
+        return False
+    prepare(uri)
+    return PROMOTED_TAG in resolve_version(uri, model).tags
+
+
+def record(
+    uri: str,
+    request: Request,
+    out: Path,
+    evaluated: Evaluated,
+    shards: Shards,
+    *,
+    folder: Path,
+    early: bool,
+) -> str:
+    """Log an evaluation run; attach the numbers to the model version when it is registered.
+
+    `early`: the test split is used before promotion. The run says of which weights, by which a
+    later promotion finds it.
+    """
+    from reactdist.tracking import prepare
+    from reactdist.tracking.registry import (
+        EARLY_TEST_TAG,
+        resolve_version,
+        set_version_tags,
+        weights_digest,
+    )
 
     prepare(uri)
     version = resolve_version(uri, request.model) if request.model.startswith("models:/") else None
     run = open_evaluation_run(uri, request, version, shards)
+    if early:
+        run.set_tags({EARLY_TEST_TAG: weights_digest(folder)})
     metrics = evaluated.scores[MODEL].metrics
     run.log_metrics({f"{evaluated.split}.{k}": v for k, v in metrics.items()}, 0)
     for name, scores in evaluated.scores.items():
@@ -230,7 +262,6 @@ def open_evaluation_run(uri: str, request: Request, version: Version | None, sha
             "reactdist.kind": "evaluation",
             "reactdist.model": subject,
             "reactdist.data_fingerprint": shards.fingerprint,
-            "reactdist.test_before_promotion": request.split == "test" and version is None,
         },
     )
 

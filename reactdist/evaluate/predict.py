@@ -84,7 +84,9 @@ def predict(
     model.eval()
     clips = whole_items(shards, split, shown, frames=frames)
     for item, clip in zip(chosen, clips, strict=True):
-        generator = torch.Generator(device=device).manual_seed(item_seed(seed, item))
+        # Drawn on the CPU wherever the model is: a GPU's generator gives other numbers, and stored
+        # predictions must be repeatable on another machine.
+        generator = torch.Generator().manual_seed(item_seed(seed, item))
         video = torch.from_numpy(clip["speaker_video"]).unsqueeze(0).to(device)
         audio = torch.from_numpy(clip["speaker_audio"]).unsqueeze(0).to(device)
         with torch.inference_mode():

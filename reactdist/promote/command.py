@@ -22,13 +22,11 @@ class Request:
     shards: str | None
     """None: those the best run was trained on."""
     experiment: str
-    run_id: str | None
+    run: str | None
     filter: str | None
     name: str
     alias: str
     metric: str | None
-    frames: int | None
-    samples: int
     gate: Path | None
     overrides: Sequence[str]
     force: bool
@@ -37,10 +35,11 @@ class Request:
 
 def run(request: Request, tracking: str | None) -> None:
     """Choose, check, print every check with its numbers, register and move the alias."""
-    from reactdist.promote.candidates import find_candidate, shards_of_best
+    from reactdist.promote.candidates import find_candidate, of_this_data, shards_of, trained_runs
     from reactdist.promote.gate import gate
     from reactdist.promote.promote import promote
     from reactdist.tracking import git_state, prepare, tracking_uri
+    from reactdist.tracking.facts import FINGERPRINT_TAG
 
     screen = console()
     overrides = [*request.overrides, *([f"objective={request.metric}"] if request.metric else [])]
@@ -49,42 +48,42 @@ def run(request: Request, tracking: str | None) -> None:
     )
     uri = tracking_uri(tracking)
     prepare(uri)
-    shards = Shards.open(
-        request.shards or shards_of_best(uri, request.experiment, request.filter, request.run_id)
-    )
+    runs = trained_runs(uri, request.experiment, request.filter, request.run)
+    shards = Shards.open(request.shards or shards_of(uri, runs[0]))
     candidate = find_candidate(
         uri,
-        request.experiment,
+        runs if request.run else of_this_data(runs, shards, request.experiment, screen.print),
         shards,
         settings,
         model_name=request.name,
         alias=request.alias,
-        run_id=request.run_id,
-        filter=request.filter,
-        frames=request.frames,
-        num_samples=request.samples,
-        say=lambda message: screen.print(message, highlight=False),
+        say=screen.print,
     )
     checks = gate(candidate.evidence, settings)
     print_checks(screen, checks)
     done = promote(
         uri,
         request.name,
-        run_id=candidate.run_id,
+        run_id=candidate.run.run_id,
         model_folder=candidate.folder,
         checks=checks,
         alias=request.alias,
         reason=request.reason,
         force=request.force,
-        tags={"reactdist.data_fingerprint": shards.fingerprint, "reactdist.run": candidate.name},
+        tags={FINGERPRINT_TAG: candidate.run.fingerprint, "reactdist.run": candidate.run.name},
         git=git_state(Path(__file__).parent),
     )
     if done.record is None:
         screen.print(f"{request.name}@{request.alias} already is version {done.version}")
         return
+    if done.record.early_tests:
+        screen.print(
+            f"recorded: its test split was looked at before, in {len(done.record.early_tests)} "
+            f"evaluation(s) ({', '.join(run[:8] for run in done.record.early_tests)})"
+        )
     before = f", version {done.previous} is `previous` now" if done.previous else ""
     screen.print(
-        f"promoted {candidate.name}: models:/{request.name}@{request.alias} is version "
+        f"promoted {candidate.run.name}: models:/{request.name}@{request.alias} is version "
         f"{done.version}{before}",
         highlight=False,
     )

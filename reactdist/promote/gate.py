@@ -27,7 +27,7 @@ class Evaluation:
     table: pd.DataFrame
     """A row an item: columns `item`, `session`, and one a metric (NaN: undefined)."""
     fingerprint: str
-    """Of the data it was scored on."""
+    """Of the data it was trained and chosen on, "" when that is not known."""
     noise_seed: int | None = None
     """Seed of the latent noise; None where there is none."""
 
@@ -41,6 +41,8 @@ class Evidence:
     """The present champion alone, or the naive baselines when there is none."""
     champion: bool
     """Whether the reference is a champion."""
+    fingerprint: str
+    """Of the data that all of them were scored on here."""
     split_items: int
     """Items of the full validation split."""
     search_seeds: Collection[int]
@@ -107,13 +109,13 @@ def relative_error(stored: np.ndarray, again: np.ndarray) -> float:
 
 
 def _same_data(evidence: Evidence) -> Check:
-    others = [r for r in evidence.references if r.fingerprint != evidence.candidate.fingerprint]
-    own = evidence.candidate.fingerprint[:12]
-    detail = (
-        f"{others[0].name} was scored on {others[0].fingerprint[:12]}, the candidate on {own}"
-        if others
-        else f"all scored on {own}"
-    )
+    here = evidence.fingerprint
+    everyone = (evidence.candidate, *evidence.references)
+    others = [e for e in everyone if e.fingerprint != here]
+    detail = f"all trained and scored on {here[:12]}"
+    if others:
+        theirs = others[0].fingerprint[:12] or "unknown data"
+        detail = f"{others[0].name} was trained on {theirs}, all were scored on {here[:12]}"
     return Check("same data", not others, detail)
 
 

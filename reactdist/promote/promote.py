@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reactdist.checkpoints.export import load_config
+from reactdist.checkpoints.folder import checkpoint_of
+from reactdist.checkpoints.keep import protect
 from reactdist.errors import GateNotMet, InputError
 from reactdist.promote.gate import Check
-from reactdist.promote.record import PromotionRecord, append, new_record, tags_of
+from reactdist.promote.record import (
+    PromotionRecord,
+    append,
+    new_record,
+    rollback_tags,
+    tags_of,
+)
+from reactdist.tracking.facts import resolve_run
+from reactdist.tracking.garbage import CHECKPOINT_TAG
 from reactdist.tracking.provenance import GitState
 from reactdist.tracking.registry import (
     Version,
+    download_model,
+    early_tests,
+    find_version,
     register_version,
     resolve_version,
     set_alias,
     set_version_tags,
     version_by_alias,
+    withdraw_version,
 )
 
 CHAMPION = "champion"
@@ -50,7 +66,8 @@ def promote(
 ) -> Promotion:
     """Register the exported model of a run and let `alias` mean it; the former is `previous`.
 
-    Asking again after a crash half-way finishes the work; nothing is registered twice.
+    Asking again after a crash half-way finishes the work; nothing is registered twice. When the
+    record cannot be written, a version made for it is taken back.
 
     Args:
         checks: result of `gate`; all must have passed unless `force`, which needs a reason.
@@ -73,12 +90,15 @@ def promote(
             fix="promote a better run, or --force --reason TEXT",
         )
     former = version_by_alias(uri, name, alias)
+    before = former.version if former else ""
+    there = find_version(uri, name, run_id, model_folder)
+    if there is not None and there.version == before:
+        return Promotion(before, before, None)
+    # Before the registry is touched: from here on no clean-up takes the checkpoint away.
+    _protect_checkpoint(uri, run_id, model_folder, name)
     number = register_version(
         uri, name, run_id, model_folder, tags=tags, description=_description(reason, checks)
     )
-    before = former.version if former else ""
-    if before == number:
-        return Promotion(number, before, None)
     record = new_record(
         "promote",
         name=name,
@@ -90,8 +110,17 @@ def promote(
         reason=reason,
         checks=checks,
         git=git,
+        early_tests=early_tests(uri, model_folder),
     )
-    set_version_tags(uri, name, number, tags_of(record))
+    try:
+        set_version_tags(uri, name, number, tags_of(record))
+        append(uri, record)
+    except Exception:
+        if there is None:
+            # Whatever broke may break this too; then the same command finds the version again.
+            with suppress(Exception):
+                withdraw_version(uri, name, number)
+        raise
     _move(uri, record, former)
     return Promotion(number, before, record)
 
@@ -102,7 +131,7 @@ def rollback(
     """Let `alias` mean what it meant before; doing it twice ends where it began.
 
     Raises:
-        InputError: no such model, or nothing to go back to.
+        InputError: no such model, nothing to go back to, or its files are gone.
     """
     present = resolve_version(uri, f"models:/{name}@{alias}")
     before = version_by_alias(uri, name, _previous_of(alias))
@@ -112,6 +141,7 @@ def rollback(
             where=f"models:/{name}",
             fix="promote another run",
         )
+    download_model(uri, before.uri)
     record = new_record(
         "rollback",
         name=name,
@@ -122,14 +152,26 @@ def rollback(
         reason=reason,
         git=git,
     )
+    append(uri, record)
+    set_version_tags(uri, name, present.version, rollback_tags(record))
     _move(uri, record, present)
     return Promotion(before.version, present.version, record)
 
 
+def _protect_checkpoint(uri: str, run_id: str, model_folder: Path, name: str) -> None:
+    """Mark the checkpoint that the exported model is of, where this machine sees it."""
+    folder = resolve_run(uri, run_id).data.tags.get(CHECKPOINT_TAG)
+    step = load_config(model_folder).get("step")
+    if folder is None or step is None:
+        return  # published weights have neither
+    checkpoint = checkpoint_of(Path(folder), int(step))
+    if checkpoint.is_dir():
+        protect(checkpoint, f"promoted as {name} from run {run_id}")
+
+
 def _move(uri: str, record: PromotionRecord, former: Version | None) -> None:
-    # The record first: an alias that moved without one could not be explained, a record whose
-    # move failed is followed by the next attempt's.
-    append(uri, record)
+    # Called when the record is written: an alias that moved without one could not be explained,
+    # a record whose move failed is followed by the next attempt's.
     if former is not None:
         set_alias(uri, record.name, _previous_of(record.alias), former.version)
     set_alias(uri, record.name, record.alias, record.to_version)

@@ -44,6 +44,8 @@ class PromotionRecord:
     """Each check of the gate: name, passed, detail, numbers."""
     git_commit: str
     git_dirty: bool
+    early_tests: Sequence[str] = ()
+    """Runs that evaluated these weights on the test split before this promotion."""
 
 
 def new_record(
@@ -58,6 +60,7 @@ def new_record(
     reason: str = "",
     checks: Sequence[Check] = (),
     git: GitState | None = None,
+    early_tests: Sequence[str] = (),
 ) -> PromotionRecord:
     """A record of now, by the user of this process, with the code of the working folder."""
     state = git if git is not None else git_state(Path.cwd())
@@ -75,6 +78,7 @@ def new_record(
         checks=[asdict(check) for check in checks],
         git_commit=state["commit"],
         git_dirty=state["dirty"],
+        early_tests=list(early_tests),
     )
 
 
@@ -103,7 +107,18 @@ def tags_of(record: PromotionRecord) -> dict[str, str]:
         "reactdist.promotion_checks": f"{passed} of {len(record.checks)} passed",
         "reactdist.promotion_forced": str(record.forced).lower(),
         "reactdist.promotion_reason": record.reason,
+        "reactdist.promotion_early_tests": str(len(record.early_tests)),
         "reactdist.git_commit": record.git_commit + ("+changes" if record.git_dirty else ""),
+    }
+
+
+def rollback_tags(record: PromotionRecord) -> dict[str, str]:
+    """A rollback in short, for the page of the version that it left."""
+    return {
+        "reactdist.rolled_back_by": record.who,
+        "reactdist.rolled_back_at": record.when,
+        "reactdist.rolled_back_to": record.to_version,
+        "reactdist.rollback_reason": record.reason,
     }
 
 

@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reactdist.errors import InputError
-from reactdist.tracking.store import client, quoted
+from reactdist.tracking.store import client, every_page, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities import Run as MlflowRun
 
 RUN_PREDICTIONS = "predictions"
 """Artifact folder of a run that holds its ten-sample predictions and per-item scores."""
@@ -44,13 +45,9 @@ class RunFacts:
 
 
 def read_run(uri: str, reference: str) -> RunFacts:
-    """A run by its id, the beginning of its id (at least 6 characters), or its name.
-
-    Raises:
-        InputError: no such run, or more than one.
-    """
+    """All of the run that `reference` means, see `resolve_run`."""
     mlflow = client(uri)
-    run = _find(mlflow, uri, reference)
+    run = resolve_run(uri, reference)
     run_id = run.info.run_id
     curves = {
         key: sorted((p.step, p.value) for p in mlflow.get_metric_history(run_id, key))
@@ -81,10 +78,15 @@ def read_items(uri: str, run_id: str) -> pd.DataFrame | None:
         return pd.read_parquet(Path(mlflow.download_artifacts(run_id, path, scratch)))
 
 
-def _find(mlflow: Any, uri: str, reference: str) -> Any:
-    experiments = [e.experiment_id for e in mlflow.search_experiments()]
-    runs = mlflow.search_runs(experiments, f"attributes.run_name = {quoted(reference)}")
-    runs = list(runs)
+def resolve_run(uri: str, reference: str) -> MlflowRun:
+    """A run by its id, the beginning of its id (at least 6 characters), or its name.
+
+    Raises:
+        InputError: no such run (deleted ones count as such), or more than one.
+    """
+    mlflow = client(uri)
+    experiments = [e.experiment_id for e in every_page(mlflow.search_experiments)]
+    runs = list(mlflow.search_runs(experiments, f"attributes.run_name = {quoted(reference)}"))
     if re.fullmatch(r"[0-9a-f]{6,32}", reference):
         # Only equality and LIKE are known for run ids, and LIKE matches from the beginning here.
         runs += mlflow.search_runs(experiments, f"attributes.run_id LIKE '{reference}%'")

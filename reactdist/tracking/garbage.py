@@ -1,7 +1,8 @@
 """Which checkpoint folders nobody needs any more. Promoted runs keep theirs, always.
 
 Only training checkpoints on storage go; what MLflow holds (curves, exported models, predictions)
-stays.
+stays. Two things protect a promoted run, either is enough: the registry, and the mark that a
+promotion leaves in the checkpoint itself, which also holds when another registry is asked.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from reactdist.checkpoints.folder import find_checkpoints
+from reactdist.checkpoints.keep import is_protected
 from reactdist.errors import InputError
-from reactdist.tracking.store import client, experiment_id
+from reactdist.tracking.store import client, every_page, experiment_id
 
 CHECKPOINT_TAG = "reactdist.checkpoint"
 """Tag of a run with the path of its checkpoint folder."""
@@ -37,6 +40,8 @@ class StoredRun:
     """What runs are ranked by, higher is better; NaN when it has none."""
     folder: Path
     size_bytes: int
+    marked: bool = False
+    """Whether one of its checkpoints is marked as promoted, whatever the registry says."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def plan_removal(
     best = {run.run_id: place + 1 for place, run in enumerate(ranked[:keep_best])}
     decisions = []
     for run in sorted(runs, key=lambda r: -r.size_bytes):
-        if run.run_id in promoted:
+        if run.run_id in promoted or run.marked:
             decision = Decision(run, False, "promoted")
         elif run.status not in ("FINISHED", "FAILED"):
             decision = Decision(run, False, f"{run.status.lower()}, may be resumed")
@@ -82,7 +87,7 @@ def plan_for(
     uri: str, experiment: str, *, metric: str, keep_best: int, min_age_days: float
 ) -> list[Decision]:
     """The plan for an experiment's runs whose checkpoint folders can be seen from here."""
-    runs = client(uri).search_runs([experiment_id(uri, experiment)], max_results=50_000)
+    runs = every_page(client(uri).search_runs, [experiment_id(uri, experiment)])
     stored = [found for run in runs if (found := _stored(run, metric)) is not None]
     return plan_removal(stored, promoted_runs(uri), keep_best=keep_best, min_age_days=min_age_days)
 
@@ -96,7 +101,7 @@ def remove(uri: str, plan: Sequence[Decision]) -> None:
     for decision in plan:
         if not decision.remove:
             continue
-        if decision.stored.run_id in promoted_runs(uri):
+        if decision.stored.run_id in promoted_runs(uri) or _marked(decision.stored.folder):
             raise InputError("was promoted meanwhile", where=decision.stored.name, fix="plan again")
         shutil.rmtree(decision.stored.folder)
 
@@ -106,12 +111,12 @@ def promoted_runs(uri: str) -> set[str]:
     mlflow = client(uri)
     with_alias = {
         (model.name, str(version))
-        for model in mlflow.search_registered_models(max_results=1000)
+        for model in every_page(mlflow.search_registered_models)
         for version in model.aliases.values()
     }
     return {
         version.run_id
-        for version in mlflow.search_model_versions(max_results=10_000)
+        for version in every_page(mlflow.search_model_versions)
         if PROMOTED_TAG in version.tags or (version.name, str(version.version)) in with_alias
     }
 
@@ -132,4 +137,9 @@ def _stored(run: Any, metric: str) -> StoredRun | None:
         value=run.data.metrics.get(metric, math.nan),
         folder=folder,
         size_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        marked=_marked(folder),
     )
+
+
+def _marked(folder: Path) -> bool:
+    return any(is_protected(checkpoint.path) for checkpoint in find_checkpoints(folder))

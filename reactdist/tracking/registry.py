@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reactdist.errors import InputError, StorageError
-from reactdist.tracking.store import client, quoted
+from reactdist.tracking.facts import resolve_run
+from reactdist.tracking.store import client, every_page, quoted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,8 @@ EXPORTED = "exported"
 exported model (`model.safetensors`, `config.yaml`)."""
 EXPORTED_FILES = ("model.safetensors", "config.yaml")
 DIGEST_TAG = "reactdist.weights_sha256"
+EARLY_TEST_TAG = "reactdist.tested_before_promotion"
+"""On a test-split evaluation of a model that was not promoted then: its `weights_digest`."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,13 @@ def register_version(
         InputError: files missing in the folder, run unknown, a name MLflow does not allow.
         StorageError: the artifact store or the registry failed; nothing is registered.
     """
+    there = find_version(uri, name, run_id, model_folder)
+    if there is not None:
+        return there.version
     digest = _digest(model_folder)
-    run = _run(uri, run_id)
+    run = resolve_run(uri, run_id)
     mlflow = client(uri)
-    for version in _versions(mlflow, name):
-        if version.run_id == run_id and version.tags.get(DIGEST_TAG) == digest:
-            return str(version.version)
-    place = f"registered/{name}-{digest[:12]}"
+    place = _place(name, digest)
     with tempfile.TemporaryDirectory(prefix="reactdist-register-") as scratch:
         packed = Path(scratch) / "model"
         _pack(model_folder, packed)
@@ -80,6 +83,34 @@ def register_version(
     all_tags = {key: str(value) for key, value in (tags or {}).items()} | {DIGEST_TAG: digest}
     source = f"{run.info.artifact_uri}/{place}"
     return _create_version(mlflow, uri, name, run_id, place, source, all_tags, description)
+
+
+def find_version(uri: str, name: str, run_id: str, model_folder: Path) -> Version | None:
+    """The version that already holds this exported model of this run, None without one."""
+    digest = _digest(model_folder)
+    for version in _versions(client(uri), name):
+        if version.run_id == run_id and version.tags.get(DIGEST_TAG) == digest:
+            return _plain(version)
+    return None
+
+
+def early_tests(uri: str, model_folder: Path) -> list[str]:
+    """Evaluations on the test split of these weights, made before they were promoted: run ids."""
+    mlflow = client(uri)
+    experiments = [e.experiment_id for e in every_page(mlflow.search_experiments)]
+    same = f"tags.`{EARLY_TEST_TAG}` = '{weights_digest(model_folder)}'"
+    found = every_page(mlflow.search_runs, experiments, same)
+    return [run.info.run_id for run in found]
+
+
+def withdraw_version(uri: str, name: str, version: str) -> None:
+    """Take a version back, its files, and the registered model if that leaves it empty."""
+    mlflow = client(uri)
+    found = mlflow.get_model_version(name, version)
+    mlflow.delete_model_version(name, version)
+    if not _versions(mlflow, name):
+        mlflow.delete_registered_model(name)
+    _remove_artifacts(uri, found.run_id, _place(name, found.tags[DIGEST_TAG]))
 
 
 def set_alias(uri: str, name: str, alias: str, version: str) -> None:
@@ -155,7 +186,7 @@ def resolve_version(uri: str, reference: str) -> Version:
 
 
 def download_model(uri: str, reference: str, to: Path | None = None) -> Path:
-    """A local folder with the exported model behind a run id or a `models:/` reference.
+    """A local folder with the exported model behind a run (`resolve_run`) or a `models:/` address.
 
     Args:
         to: folder to download into; default a new temporary one. With a local artifact store the
@@ -167,7 +198,7 @@ def download_model(uri: str, reference: str, to: Path | None = None) -> Path:
     if reference.startswith("models:/"):
         source = f"{resolve_version(uri, reference).source}/artifacts/{EXPORTED}"
     else:
-        source = f"{_run(uri, reference).info.artifact_uri}/{EXPORTED}"
+        source = f"{resolve_run(uri, reference).info.artifact_uri}/{EXPORTED}"
     folder = _download(uri, source, reference, to)
     missing = [name for name in EXPORTED_FILES if not (folder / name).is_file()]
     if missing:
@@ -298,21 +329,8 @@ def _remove_artifacts(uri: str, run_id: str, place: str) -> None:
         return
 
 
-def _run(uri: str, run_id: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client(uri).get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise InputError(
-            f"no run {run_id!r}", where=uri, fix="`reactdist runs` lists run ids"
-        ) from None
-
-
 def _versions(mlflow: MlflowClient, name: str) -> list[ModelVersion]:
-    return list(mlflow.search_model_versions(f"name = {quoted(name)}", max_results=10_000))
+    return every_page(mlflow.search_model_versions, f"name = {quoted(name)}", max_results=10_000)
 
 
 def _plain(version: ModelVersion) -> Version:
@@ -323,6 +341,16 @@ def _plain(version: ModelVersion) -> Version:
         source=version.source,
         tags=dict(version.tags),
     )
+
+
+def _place(name: str, digest: str) -> str:
+    """Artifact folder of a version in its run."""
+    return f"registered/{name}-{digest[:12]}"
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of the weights alone: the same for an exported model and the checkpoint it is of."""
+    return hashlib.sha256((folder / EXPORTED_FILES[0]).read_bytes()).hexdigest()
 
 
 def _digest(folder: Path) -> str:

@@ -10,10 +10,10 @@ import fcntl
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from reactdist.errors import InputError
@@ -112,6 +112,18 @@ def experiment_id(uri: str, name: str, *, create: bool = False) -> str:
             fix=f"use another name, or `mlflow experiments restore -x {found.experiment_id}`",
         )
     return str(found.experiment_id)
+
+
+def every_page(search: Callable[..., Any], *arguments: Any, **more: Any) -> list[Any]:
+    """All that a search of MLflow's client finds; one call gives the first page only."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(*arguments, page_token=token, **more)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def quoted(text: str) -> str:

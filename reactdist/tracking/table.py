@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reactdist.errors import InputError
+from reactdist.tracking.facts import FINGERPRINT_TAG
 from reactdist.tracking.run import KIND_TAG
-from reactdist.tracking.store import client, experiment_id
+from reactdist.tracking.store import client, every_page, experiment_id
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ROWS_A_CALL = 5000
-FACTS = ("run_id", "name", "experiment", "kind", "status", "parent", "started", "duration_s")
+FACTS = (
+    "run_id", "name", "experiment", "kind", "status", "parent", "fingerprint", "started",
+    "duration_s",
+)  # fmt: skip
 
 
 def runs_table(
@@ -24,8 +28,8 @@ def runs_table(
     """One row a run, newest first or by `sort`.
 
     Columns: run_id, name, experiment, kind (tag `reactdist.kind`), status, parent (run id or ""),
-    started (UTC), duration_s (NaN while running), then `params.KEY` (text) and `metrics.KEY`
-    (float, the last value; NaN where absent).
+    fingerprint (of its data), started (UTC), duration_s (NaN while running), then `params.KEY`
+    (text) and `metrics.KEY` (float, the last value; NaN where absent).
 
     Args:
         experiment: name; None for all.
@@ -52,29 +56,21 @@ def _search(uri: str, experiment: str | None, filter: str | None) -> tuple[list[
 
     mlflow = client(uri)
     if experiment is None:
-        names = {e.experiment_id: e.name for e in mlflow.search_experiments()}
+        names = {e.experiment_id: e.name for e in every_page(mlflow.search_experiments)}
     else:
         names = {experiment_id(uri, experiment): experiment}
-    runs: list[Any] = []
-    token: str | None = None
-    while True:
-        try:
-            page = mlflow.search_runs(
-                list(names), filter or "", max_results=_ROWS_A_CALL, page_token=token
-            )
-        except MlflowException as error:
-            if error.error_code != "INVALID_PARAMETER_VALUE":
-                raise
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"cannot read the filter: {reason}",
-                where=f"--filter {filter!r}",
-                fix="write for example metrics.FRCorr > 0.1 and params.task = 'online'",
-            ) from None
-        runs += page
-        token = page.token
-        if not token:
-            return runs, names
+    try:
+        runs = every_page(mlflow.search_runs, list(names), filter or "", max_results=_ROWS_A_CALL)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"cannot read the filter: {reason}",
+            where=f"--filter {filter!r}",
+            fix="write for example metrics.FRCorr > 0.1 and params.task = 'online'",
+        ) from None
+    return runs, names
 
 
 def _row(run: Any, names: dict[str, str]) -> dict[str, Any]:
@@ -89,6 +85,7 @@ def _row(run: Any, names: dict[str, str]) -> dict[str, Any]:
         "kind": data.tags.get(KIND_TAG, ""),
         "status": info.status,
         "parent": data.tags.get("mlflow.parentRunId", ""),
+        "fingerprint": data.tags.get(FINGERPRINT_TAG, ""),
         "started": pd.Timestamp(info.start_time, unit="ms", tz="UTC"),
         "duration_s": (end - info.start_time) / 1000 if end else float("nan"),
     }

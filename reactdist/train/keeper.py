@@ -31,7 +31,7 @@ from reactdist.checkpoints.folder import (
     latest_valid,
     write_checkpoint,
 )
-from reactdist.checkpoints.keep import to_remove
+from reactdist.checkpoints.keep import is_protected, to_remove
 from reactdist.config import Settings, flatten, resolved, to_yaml
 from reactdist.errors import InputError, StorageError
 from reactdist.train.loop import Evaluation, Progress
@@ -154,8 +154,8 @@ class RunFolder:
 
     def _remove_old(self, progress: Progress) -> None:
         on_disk = {c.step: c for c in find_checkpoints(self.checkpoints)}
-        # A promoted checkpoint carries a mark (reactdist.promote) and is never removed.
-        promoted = [s for s, c in on_disk.items() if (c.path / "PROMOTED").exists()]
+        # A promotion marks the checkpoint it came from (reactdist.promote).
+        promoted = [s for s, c in on_disk.items() if is_protected(c.path)]
         gone = to_remove(
             {step: progress.scores.get(step) for step in on_disk},
             keep_best=self.settings.checkpoint.keep_best,

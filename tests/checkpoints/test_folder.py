@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from reactdist.checkpoints import find_checkpoints, latest_valid, verify, write_checkpoint
+from reactdist.checkpoints.keep import is_protected, protect
 from reactdist.errors import DataError, StorageError
 
 
@@ -22,6 +23,13 @@ def _write(root: Path, step: int, value: float = 1.0) -> Path:
     return write_checkpoint(
         root, step, tensors=tensors, state={"epoch": 1}, config_yaml="a: 1"
     ).path
+
+
+def test_a_mark_stays_when_the_step_is_written_again(tmp_path: Path) -> None:
+    protect(_write(tmp_path, 7, 1.0), "promoted")
+    assert is_protected(_write(tmp_path, 7, 2.0))
+    verify(_write(tmp_path, 7, 3.0))
+    assert not is_protected(_write(tmp_path, 8, 2.0))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

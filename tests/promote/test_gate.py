@@ -48,7 +48,7 @@ def evaluation(
 
 
 def evidence(candidate: Evaluation, *references: Evaluation, champion: bool = True) -> Evidence:
-    return Evidence(candidate, references, champion, ITEMS, (0, 1), 3e-7)
+    return Evidence(candidate, references, champion, "f" * 64, ITEMS, (0, 1), 3e-7)
 
 
 def failed(checks: list[Check]) -> list[str]:
@@ -132,8 +132,15 @@ def test_without_a_champion_every_baseline_must_be_beaten() -> None:
 def test_evidence_that_is_not_comparable_fails_by_name() -> None:
     new, old = evaluation("new", 0.5), evaluation("old")
     good = evidence(new, old)
+    elsewhere = {
+        "candidate": replace(good, candidate=replace(new, fingerprint="0" * 64)),
+        "reference": replace(good, references=[replace(old, fingerprint="0" * 64)]),
+        "both": evidence(replace(new, fingerprint="0" * 64), replace(old, fingerprint="0" * 64)),
+        "unknown": replace(good, candidate=replace(new, fingerprint="")),
+    }
+    for what, bad in elsewhere.items():
+        assert failed(gate(bad, SETTINGS)) == ["same data"], what
     cases = {
-        "same data": replace(good, references=[replace(old, fingerprint="0" * 64)]),
         "full validation split": replace(good, split_items=ITEMS + 2),
         "fresh noise": replace(good, search_seeds=(0, 7919)),
         "exported weights reproduce the stored predictions": replace(good, reproduction_error=2e-5),

@@ -29,8 +29,8 @@ def study(uri: str) -> str:
 def test_a_row_a_run_with_the_last_value_of_each_metric(study: str) -> None:
     table = runs_table(study, "study")
     assert list(table.columns) == [
-        "run_id", "name", "experiment", "kind", "status", "parent", "started", "duration_s",
-        "metrics.FRCorr", "params.window",
+        "run_id", "name", "experiment", "kind", "status", "parent", "fingerprint", "started",
+        "duration_s", "metrics.FRCorr", "params.window",
     ]  # fmt: skip
     row = table.set_index("name").loc["b"]
     assert (row["metrics.FRCorr"], row["params.window"]) == (0.3, "16")
