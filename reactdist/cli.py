@@ -312,16 +312,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except Exception as error:
+        line = _failure_elsewhere(error)
+        if line is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        typer.echo(
-            f"reactdist: {where}{error.strerror} - free space or choose a folder you may write",
-            err=True,
-        )
+        typer.echo(f"reactdist: {line}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failure_elsewhere(error: Exception) -> str | None:
+    """One line for a disk or a tracker that failed on the way; None for a fault of this program."""
+    if type(error).__module__.partition(".")[0] in ("mlflow", "requests", "sqlalchemy"):
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return f"MLflow failed on the way ({first}) - look at it, then run the same command again"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror} - free space or choose a folder you may write"
 
 
 def _said(error: Exception) -> str:
@@ -337,6 +347,7 @@ def _add_groups() -> None:
     from reactdist.evaluate.bench import app as bench
     from reactdist.evaluate.report_command import compare
     from reactdist.evaluate.score import score_command
+    from reactdist.tracking.bench import runs as bench_runs
     from reactdist.tracking.command import app as runs
     from reactdist.tracking.command import gc
 
@@ -348,6 +359,7 @@ def _add_groups() -> None:
     app.command("gc")(gc)
     app.add_typer(bench, name="bench")
     bench.command("model")(_bench_model)
+    bench.command("runs")(bench_runs)
 
 
 if __name__ == "__main__":

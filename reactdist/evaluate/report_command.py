@@ -15,7 +15,9 @@ def compare(
     page: Annotated[
         Path | None, typer.Option(help="Also write an HTML page with the curves here.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    level: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")
+    ] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     tracking: Annotated[
         str | None,
@@ -23,8 +25,7 @@ def compare(
     ] = None,
 ) -> None:
     """Runs side by side: settings that differ, and which score differences are real."""
-    from rich.console import Console
-
+    from reactdist import terminal
     from reactdist.evaluate.report_compare import compare_runs, terminal_tables, write_comparison
     from reactdist.tracking import prepare, tracking_uri
     from reactdist.tracking.facts import read_run
@@ -34,8 +35,8 @@ def compare(
     comparison = compare_runs(
         [read_run(uri, reference) for reference in runs], seed=seed, level=level
     )
-    console = Console()
+    console = terminal.console()
     for table in terminal_tables(comparison):
         console.print(table)
     if page is not None:
-        console.print(f"curves: {write_comparison(page, comparison)}", highlight=False)
+        console.print(f"curves: {write_comparison(page, comparison)}")

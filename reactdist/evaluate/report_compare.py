@@ -104,9 +104,11 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
 def terminal_tables(comparison: Comparison) -> list[Table]:
     """Score differences and differing settings, for rich to print."""
     from rich.markup import escape
-    from rich.table import Table
 
-    scores = Table(title="Scores", caption=escape(_explained(comparison)))
+    from reactdist import terminal
+
+    scores = terminal.table("Scores")
+    scores.caption, scores.caption_justify = escape(_explained(comparison)), "left"
     for heading in ("metric", "pair", "first", "second", "difference", "verdict"):
         scores.add_column(heading, justify="right" if heading in {"first", "second"} else "left")
     colours = {"better": "green", "worse": "red"}
@@ -121,7 +123,7 @@ def terminal_tables(comparison: Comparison) -> list[Table]:
             escape(_interval_text(d)),
             f"[{colour}]{verdict}[/{colour}]" if colour else verdict,
         )
-    settings = Table(title="Settings that differ")
+    settings = terminal.table("Settings that differ")
     settings.add_column("key")
     for label in comparison.labels:
         settings.add_column(escape(label))

@@ -97,24 +97,24 @@ def gc(
     tracking: Tracking = None,
 ) -> None:
     """Training checkpoints that nobody needs any more; promoted runs keep theirs always."""
-    from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
+    from reactdist import terminal
     from reactdist.tracking import prepare, tracking_uri
     from reactdist.tracking.garbage import plan_for, remove
 
     uri = tracking_uri(tracking)
     prepare(uri)
     plan = plan_for(uri, experiment, metric=metric, keep_best=keep_best, min_age_days=days)
-    view = Table(title=f"Checkpoints of {experiment}")
+    view = terminal.table(f"Checkpoints of {experiment}")
     for heading in ("run", "MB", "", "why", "folder"):
-        view.add_column(heading, overflow="fold")
+        view.add_column(heading, overflow="fold", justify="right" if heading == "MB" else "left")
     for decision in plan:
         stored = decision.stored
         word = "[red]remove[/]" if decision.remove else "keep"
         size = f"{stored.size_bytes / 1e6:.1f}"
-        view.add_row(stored.name, size, word, decision.reason, str(stored.folder))
-    console = Console()
+        view.add_row(escape(stored.name), size, word, decision.reason, escape(str(stored.folder)))
+    console = terminal.console()
     console.print(view)
     freed_bytes = sum(d.stored.size_bytes for d in plan if d.remove)
     if dry_run:

@@ -17,6 +17,7 @@ from typing import Any
 
 from reactdist.checkpoints.folder import find_checkpoints
 from reactdist.checkpoints.keep import is_protected
+from reactdist.config import nearest
 from reactdist.errors import InputError
 from reactdist.tracking.store import client, every_page, experiment_id
 
@@ -86,8 +87,19 @@ def plan_removal(
 def plan_for(
     uri: str, experiment: str, *, metric: str, keep_best: int, min_age_days: float
 ) -> list[Decision]:
-    """The plan for an experiment's runs whose checkpoint folders can be seen from here."""
+    """The plan for an experiment's runs whose checkpoint folders can be seen from here.
+
+    Raises:
+        InputError: no such experiment, or no run of it has the metric: nothing would be best.
+    """
     runs = every_page(client(uri).search_runs, [experiment_id(uri, experiment)])
+    known = {name for run in runs for name in run.data.metrics}
+    if known and metric not in known:
+        raise InputError(
+            f"no run has a metric {metric!r}",
+            where=f"experiment {experiment}",
+            fix=nearest(metric, sorted(known)),
+        )
     stored = [found for run in runs if (found := _stored(run, metric)) is not None]
     return plan_removal(stored, promoted_runs(uri), keep_best=keep_best, min_age_days=min_age_days)
 

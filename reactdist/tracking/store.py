@@ -148,6 +148,8 @@ def quiet() -> None:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It logs a database error with its stack and raises it; ours is one line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         # One warning for each attempt to reach a server that is away; ours says it once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 

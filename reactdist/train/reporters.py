@@ -43,7 +43,9 @@ class TrackerReporter:
         values = {f"val.{name}": value for name, value in evaluation.metrics.items()}
         if evaluation.is_best:
             # The last point of these is the best model's: what tables and `promote` rank by.
-            values |= {f"best.{name}": value for name, value in evaluation.metrics.items()}
+            # Variants of a metric (its mean, its undefined items) stay with `val.`: few keys.
+            best = {name: v for name, v in evaluation.metrics.items() if "_" not in name}
+            values |= {f"best.{name}": value for name, value in best.items()}
         self.run.log_metrics({**values, "epoch": float(evaluation.epoch)}, evaluation.step)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from reactdist.cli import main
+from reactdist.errors import InputError
 from reactdist.tracking import open_run
 from reactdist.tracking.command import app
+from reactdist.tracking.garbage import plan_for
 
 
 @pytest.fixture
@@ -51,3 +55,22 @@ def test_csv_holds_every_column(study: str) -> None:
     table = pd.read_csv(io.StringIO(said(study, "--csv", "--experiment", "study")))
     assert set(table["name"]) == {"low", "high"}
     assert {"run_id", "metrics.best.FRCorr", "params.model.window_size"} <= set(table.columns)
+
+
+def test_a_clean_up_by_a_metric_nobody_has_is_refused(study: str) -> None:
+    """Without a best there would be nothing to keep."""
+    with pytest.raises(InputError, match=r"no run has a metric 'best\.FRCor'.*'best\.FRCorr'"):
+        plan_for(study, "study", metric="best.FRCor", keep_best=3, min_age_days=0)
+
+
+def test_a_store_that_breaks_on_the_way_is_one_line(
+    study: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sqlite3.connect(study.removeprefix("sqlite:///")) as database:
+        database.execute("ALTER TABLE params RENAME COLUMN value TO worth")
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "--tracking", study])
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert len(said) == 1, said
+    assert said[0].startswith("reactdist: MLflow failed on the way (")
