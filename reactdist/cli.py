@@ -293,6 +293,23 @@ def _bench_model(
     run(threads=threads)
 
 
+def _bench_quality(
+    config: Annotated[Path, typer.Argument(help="YAML of a comparison.")] = Path(
+        "configs/quality.yaml"
+    ),
+    overrides: Set = None,
+    out: Annotated[Path, typer.Option(help="Folder of the data and the runs.")] = Path("quality"),
+    rows: Annotated[Path, typer.Option(help="JSON lines; what has a row is not run again.")] = Path(
+        "reactdist/train/quality.jsonl"
+    ),
+) -> None:
+    """Train several models alike on generated clips, score them beside the naive baselines."""
+    from reactdist.config import load
+    from reactdist.train.quality import QualitySettings, compare, markdown
+
+    typer.echo(markdown(compare(load(QualitySettings, config, overrides or []), out, rows)))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; errors meant for users are one line, the exit code says which kind."""
     _add_groups()
@@ -360,6 +377,7 @@ def _add_groups() -> None:
     app.add_typer(bench, name="bench")
     bench.command("model")(_bench_model)
     bench.command("runs")(bench_runs)
+    bench.command("quality")(_bench_quality)
 
 
 if __name__ == "__main__":
