@@ -1,17 +1,18 @@
 """How much faster than the published arithmetic: the table of `reactdist bench model`.
 
 Both sides run eager on the same threads, one after the other in every repeat, so that a busy
-machine slows both; figures are medians. Needs torch and rich, nothing else of the project's
-dependencies, so it can be carried to any machine: `python -m reactdist.models.bench`.
+machine slows both; figures are medians. Needs torch and nothing else, so that the folder can be
+carried to any machine: `python -m reactdist.models.bench --threads 2`.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor
 from reactdist.models.plain import PlainTransVAE
 from reactdist.models.transvae import TransVAE
 from reactdist.models.transvae_config import TransVAEConfig
-from reactdist.schema import AUDIO_FEATURES, NUM_ATTRIBUTES, NUM_COEFFICIENTS
+from reactdist.schema import AUDIO_FEATURES, FRAME_RATE_HZ, NUM_ATTRIBUTES, NUM_COEFFICIENTS
 
 KL_WEIGHT = 1e-5
 SAMPLES = 10
@@ -41,6 +42,8 @@ class Sizes:
     clip_frames: int = 750
     """Frames of the clip that is sampled ten times."""
     repeats: int = 5
+    late_window: int = 90
+    """Window of a stream whose cost is compared with that of window 5."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Row:
     def ratio(self) -> float:
         """How many times faster than plain."""
         return self.plain_s / self.ours_s
+
+    def line(self) -> str:
+        """A row of the printed table."""
+        figures = f"{self.plain_s:.2f} | {self.ours_s:.3f} | {self.ratio:.1f}x"
+        return f"| {self.name} | {figures} | {self.required:g}x | {self.note} |"
 
 
 def training_row(
@@ -122,6 +130,55 @@ def online_samples_row(cfg: TransVAEConfig, sizes: Sizes, device: torch.device) 
 
 
 @dataclass(frozen=True)
+class StreamCost:
+    """What a window of a stream with ten samples costs, seconds; required: growth 1.3, rate 1."""
+
+    early_s: float
+    """Windows around the fifth."""
+    late_s: float
+    late_window: int
+    window_s: float
+    """The time a window lasts."""
+
+    @property
+    def growth(self) -> float:
+        """How much a late window costs in terms of an early one."""
+        return self.late_s / self.early_s
+
+    @property
+    def rate(self) -> float:
+        """How many times faster than real time the late windows are."""
+        return self.window_s / self.late_s
+
+    def line(self) -> str:
+        """One line to print."""
+        return (
+            f"stream, {SAMPLES} samples: window 5 takes {1e3 * self.early_s:.0f} ms, window "
+            f"{self.late_window} {1e3 * self.late_s:.0f} ms, {self.growth:.2f} times as long "
+            f"(required: at most 1.3); {self.rate:.1f} times faster than real time (required: 1)"
+        )
+
+
+@torch.no_grad()
+def stream_cost(cfg: TransVAEConfig, sizes: Sizes, device: torch.device) -> StreamCost:
+    """Windows of a stream from pictures to ten reactions, early and with all the past there is.
+
+    Two sessions take turns, so that a busy machine slows both: one at its windows 5, 6, ...,
+    the other at its windows 90, 91, ... (medians of `repeats`).
+    """
+    model = TransVAE(cfg).to(device).eval()
+    video, audio = _speaker(cfg.window_size, sizes, device)
+    early, late = model.stream(SAMPLES), model.stream(SAMPLES)
+    for session, window in ((early, 5), (late, sizes.late_window)):
+        for _ in range(window - 2):  # one more is the round that is not counted
+            session.step(video, audio)
+    early_s, late_s = _interleaved(
+        (lambda: early.step(video, audio), lambda: late.step(video, audio)), sizes.repeats, device
+    )
+    return StreamCost(early_s, late_s, sizes.late_window, cfg.window_size / FRAME_RATE_HZ)
+
+
+@dataclass(frozen=True)
 class LargeStep:
     """A training step at the size of real training, ours only."""
 
@@ -162,7 +219,7 @@ def large_steps(
     return results
 
 
-def measure(sizes: Sizes, device: torch.device) -> list[Row]:
+def measure(sizes: Sizes, device: torch.device) -> Iterator[Row]:
     """Every row of the table."""
     cfg = TransVAEConfig(
         feature_dim=sizes.feature_dim,
@@ -172,48 +229,46 @@ def measure(sizes: Sizes, device: torch.device) -> list[Row]:
     )
     online = dataclasses.replace(cfg, task="online")
     frame = dataclasses.replace(online, video_norm="frame")
-    return [
-        training_row("training step, offline", cfg, 2.2, sizes, device),
-        training_row("training step, online w8 clip", online, 2.2, sizes, device),
-        training_row("training step, online w8 frame", frame, 8, sizes, device),
-        offline_samples_row(cfg, sizes, device),
-        online_samples_row(dataclasses.replace(frame, window_size=16), sizes, device),
-    ]
+    yield training_row("training step, offline", cfg, 2.2, sizes, device)
+    yield training_row("training step, online w8 clip", online, 2.2, sizes, device)
+    yield training_row("training step, online w8 frame", frame, 8, sizes, device)
+    yield offline_samples_row(cfg, sizes, device)
+    yield online_samples_row(dataclasses.replace(frame, window_size=16), sizes, device)
 
 
 def run(
     sizes: Sizes | None = None, threads: int | None = None, device: str | None = None
-) -> list[Row]:
-    """Measure and print the table with the machine it ran on; returns its rows.
+) -> tuple[list[Row], StreamCost]:
+    """Measure and print the table with the machine it ran on; returns what it printed.
 
     Args:
         sizes: what to time; the quoted sizes by default.
         threads: CPU threads; torch's own choice by default.
         device: "cpu" or "cuda"; CUDA where there is one by default.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     if threads is not None:
         torch.set_num_threads(threads)
     sizes = sizes or Sizes()
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    rows = measure(sizes, where)
-    table = Table(title=f"TransVAE against the published arithmetic\n{machine(where)}")
-    for column in ("what", "plain s", "ours s", "faster", "required", "note"):
-        table.add_column(column)
-    for row in rows:
-        figures = (f"{row.plain_s:.2f}", f"{row.ours_s:.3f}", f"{row.ratio:.1f}x")
-        table.add_row(row.name, *figures, f"{row.required:g}x", row.note)
-    console = Console()
-    console.print(table)
+    print(f"TransVAE against the published arithmetic\n{machine(where)}\n")
+    print("| what | plain s | ours s | faster | required | note |\n|---|---|---|---|---|---|")
+    rows = []
+    for row in measure(sizes, where):
+        print(row.line(), flush=True)
+        rows.append(row)
+    cfg = TransVAEConfig(task="online", video_norm="frame", image_size=sizes.image_size)
+    stream = stream_cost(
+        dataclasses.replace(cfg, feature_dim=sizes.feature_dim, latent_dim=sizes.feature_dim),
+        sizes,
+        where,
+    )
+    print(f"\n{stream.line()}", flush=True)
     if where.type == "cuda":
-        cfg = TransVAEConfig(task="online", video_norm="frame", image_size=sizes.image_size)
         for step in large_steps(cfg, sizes, 4, 256, where):
-            console.print(step.line())
+            print(step.line(), flush=True)
     else:
-        console.print("GPU figures: not measured")
-    return rows
+        print("GPU figures: not measured")
+    return rows, stream
 
 
 def machine(device: torch.device) -> str:
@@ -288,4 +343,7 @@ def _batch(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run()
+    parser = argparse.ArgumentParser(description="TransVAE against the published arithmetic.")
+    parser.add_argument("--threads", type=int, help="CPU threads; default torch's")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default CUDA where present")
+    run(**vars(parser.parse_args()))
