@@ -196,26 +196,30 @@ class LargeStep:
 def large_steps(
     cfg: TransVAEConfig, sizes: Sizes, clips: int, frames: int, device: torch.device
 ) -> list[LargeStep]:
-    """Steps of `clips` x `frames` in float32 and bf16, activations kept and computed again."""
+    """Steps of `clips` x `frames` in float32 and bf16, activations kept and computed again; on a
+    GPU compiled too (a CPU would compile for minutes and gain nothing)."""
     wide = dataclasses.replace(sizes, crop_frames=frames)
     batch = {
         key: value.expand(clips, *value.shape[1:]) for key, value in _batch(wide, device).items()
     }
     results = []
-    for bf16 in (False, True):
-        for again in (False, True):
-            model = TransVAE(dataclasses.replace(cfg, checkpoint_video=again)).to(device)
+    cases: list[tuple[str, ...]] = [(), ("checkpointed",), ("bf16",), ("bf16", "checkpointed")]
+    if device.type == "cuda":
+        cases += [("compiled",), ("bf16", "compiled")]
+    for case in cases:
+        options: dict[str, Any] = {"checkpoint_video": "checkpointed" in case, "compile": "compiled" in case}
+        model = TransVAE(dataclasses.replace(cfg, **options)).to(device)
 
-            def losses(model: TransVAE = model, bf16: bool = bf16) -> Tensor:
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    return model.training_losses(batch, kl_weight=KL_WEIGHT)["total"]
+        def losses(model: TransVAE = model, bf16: bool = "bf16" in case) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                return model.training_losses(batch, kl_weight=KL_WEIGHT)["total"]
 
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            (step_s,) = _interleaved((_step(model, losses),), sizes.repeats, device)
-            peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-            name = f"{cfg.task}, {clips} x {frames} frames, {'bf16' if bf16 else 'float32'}"
-            results.append(LargeStep(name + (", checkpointed" if again else ""), step_s, peak))
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        (step_s,) = _interleaved((_step(model, losses),), sizes.repeats, device)
+        peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        name = ", ".join((f"{cfg.task}, {clips} x {frames} frames", *(case or ("float32",))))
+        results.append(LargeStep(name, step_s, peak))
     return results
 
 

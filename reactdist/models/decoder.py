@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reactdist.models.attention import DecoderLayer, EncoderLayer, KeysValues, sinusoid
+from reactdist.models.compiled import compiled
 from reactdist.schema import NUM_ATTRIBUTES, NUM_COEFFICIENTS
 
 
@@ -52,8 +53,11 @@ class Posterior(nn.Module):
 class ReactionDecoder(nn.Module):
     """Latent to reaction features, and the heads that read a reaction."""
 
-    def __init__(self, dim: int, latent_dim: int, num_heads: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, latent_dim: int, num_heads: int, dropout: float, compile: bool = False
+    ) -> None:
         super().__init__()
+        self.compiles = compile
         self.from_latent = nn.Identity() if latent_dim == dim else nn.Linear(latent_dim, dim)
         self.layer1 = DecoderLayer(dim, num_heads, dropout)
         self.layer2 = DecoderLayer(dim, num_heads, dropout)
@@ -75,6 +79,12 @@ class ReactionDecoder(nn.Module):
 
     def forward(self, latent: Tensor, queries: Tensor) -> Tensor:
         """Reaction features (R, w, D) of latent (R, Z)."""
+        if self.compiles:
+            reaction: Tensor = compiled(ReactionDecoder._reaction)(self, latent, queries)
+            return reaction
+        return self._reaction(latent, queries)
+
+    def _reaction(self, latent: Tensor, queries: Tensor) -> Tensor:
         memory = self.from_latent(latent)[:, None]
         x = self.layer1.cross_block_single(queries, memory)
         x = x.expand(latent.shape[0], -1, -1)

@@ -46,7 +46,7 @@ class SpeakerEncoder(nn.Module):
         super().__init__()
         dim = cfg.feature_dim
         self.recompute = cfg.checkpoint_video
-        self.video = VideoEncoder(dim, cfg.video_norm)
+        self.video = VideoEncoder(dim, cfg.video_norm, cfg.compile)
         self.audio = nn.Linear(AUDIO_FEATURES, dim)
         self.fusion = nn.Linear(2 * dim, dim)
 
@@ -78,7 +78,7 @@ class TransVAE(nn.Module):
         self.cfg = cfg
         self.speaker = SpeakerEncoder(cfg)
         self.posterior = Posterior(*sizes)
-        self.decoder = ReactionDecoder(*sizes)
+        self.decoder = ReactionDecoder(*sizes, cfg.compile)
         if cfg.task == "online":
             self.reaction_fusion = nn.Linear(cfg.feature_dim + REACTION_SIZE, cfg.feature_dim)
             self.past = PastBlock(cfg.feature_dim, cfg.num_heads, cfg.dropout)

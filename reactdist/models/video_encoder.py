@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reactdist.models.compiled import compiled
 from reactdist.models.frame_norm import EPSILON, normalise_frames
 from reactdist.models.stem import Stem, StemConvolution
 
@@ -21,9 +22,10 @@ VideoNorm = Literal["clip", "frame"]
 class VideoEncoder(nn.Module):
     """(B, T, 3, S, S) to (B, T, D)."""
 
-    def __init__(self, dim: int, norm: VideoNorm) -> None:
+    def __init__(self, dim: int, norm: VideoNorm, compile: bool = False) -> None:
         super().__init__()
         self.norm = norm
+        self.compiles = compile
         self.stem = StemConvolution(dim // 4)
         self.conv2 = nn.Conv2d(dim // 4, dim, 7, stride=2, padding=3, bias=False)
         self.conv3 = nn.Conv2d(dim, dim, 3, stride=2, padding=1, bias=False)
@@ -37,6 +39,12 @@ class VideoEncoder(nn.Module):
 
     def features(self, stem: Stem) -> Tensor:
         """Features (B, T, D); with norm "clip" the frames of `stem` are the clip."""
+        if self.compiles:
+            features: Tensor = compiled(VideoEncoder._features)(self, stem)
+            return features
+        return self._features(stem)
+
+    def _features(self, stem: Stem) -> Tensor:
         clips, frames = stem.mean.shape[:2]
         mean, variance = stem.mean, stem.variance
         if self.norm == "clip":
