@@ -79,9 +79,13 @@ def test_resolved_settings_load_again_and_say_everything() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda p: p.name)
 def test_every_shipped_config_resolves_and_builds_its_model(path: Path) -> None:
     from reactdist.models.registry import build_model
+    from reactdist.train.quality import QualitySettings
     from reactdist.tune.space import check_space
 
-    if "space:" in path.read_text() or "study:" in path.read_text():
+    if "models:" in path.read_text():
+        quality = load(QualitySettings, path)
+        run = quality.run(list(quality.models)[-1], 0, Path())
+    elif "space:" in path.read_text() or "study:" in path.read_text():
         study = load(StudySettings, path)
         check_space(study)
         run = study.base

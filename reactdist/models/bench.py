@@ -207,7 +207,10 @@ def large_steps(
     if device.type == "cuda":
         cases += [("compiled",), ("bf16", "compiled")]
     for case in cases:
-        options: dict[str, Any] = {"checkpoint_video": "checkpointed" in case, "compile": "compiled" in case}
+        options: dict[str, Any] = {
+            "checkpoint_video": "checkpointed" in case,
+            "compile": "compiled" in case,
+        }
         model = TransVAE(dataclasses.replace(cfg, **options)).to(device)
 
         def losses(model: TransVAE = model, bf16: bool = "bf16" in case) -> Tensor:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reactdist.errors import InputError, NonFiniteLoss
+from reactdist.errors import InputError
 from reactdist.schema import NUM_ATTRIBUTES, NUM_COEFFICIENTS, POSE_SLICE, SHAPE_SLICE
 
 POSE_WEIGHT = 10.0
@@ -81,24 +78,6 @@ def vae_loss(
         )
     total = reconstruction + kl_weight * kl + diversity_weight * diversity
     return {"total": total, "reconstruction": reconstruction, "kl": kl, "diversity": diversity}
-
-
-def check_finite(terms: Mapping[str, Tensor | float], where: object = "") -> None:
-    """Nothing if every term is finite.
-
-    Raises:
-        NonFiniteLoss: names the terms that are not; the total only when no part explains it.
-    """
-    broken = [name for name, value in terms.items() if not math.isfinite(float(value))]
-    if not broken:
-        return
-    parts = [name for name in broken if name != "total"] or broken
-    shown = ", ".join(f"{name} = {float(terms[name])}" for name in parts)
-    raise NonFiniteLoss(
-        f"loss term not finite: {shown}",
-        where=where,
-        fix="lower the learning rate or the KL weight, or clip gradients",
-    )
 
 
 def _same_shape(name: str, target: Tensor, output: Tensor, columns: int) -> None:
