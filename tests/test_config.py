@@ -36,6 +36,7 @@ def test_overrides_leave_what_they_are_given() -> None:
         ("epochs=0", "epochs"),
         ("batch_size=6", "batch_size 6"),
         ("optimizer.schedule=linear", "schedule"),
+        ("model.compile=true", "model.compile needs whole parameters"),
         ("validation.objective.terms={loss: 1}", "KL weight being searched"),
         ("validation.objective.terms={FRCor: 1}", "did you mean 'FRCorr'?"),
         ("optimizer", "not key=value"),
@@ -47,6 +48,7 @@ def test_bad_settings_are_one_line_that_names_the_key(
     config = tmp_path / "run.yaml"
     config.write_text(
         "model: {task: online, window_size: 8}\ndata: {crop_frames: 32}\nworkers: {count: 4}\n"
+        "engine: {zero_stage: 3}\n"
     )
     with pytest.raises(InputError) as raised:
         load(TrainSettings, config, [override])

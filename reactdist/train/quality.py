@@ -25,8 +25,8 @@ from reactdist.errors import DataError
 from reactdist.models.baselines import BASELINES
 from reactdist.train.settings import TrainSettings
 
-SHOWN = ("FRCorr", "FRDist", "FRDiv", "FRSyn")
-DIGITS = {"FRCorr": 3, "FRDist": 1, "FRDiv": 5, "FRSyn": 1}
+SHOWN = ("FRCorr", "FRDist", "FRDiv", "FRVar", "FRSyn")
+DIGITS = {"FRCorr": 3, "FRDist": 1, "FRDiv": 5, "FRVar": 4, "FRSyn": 1}
 OTHERS = "FRCorr_other_speakers"
 """FRCorr of the same model shown unrelated speakers: what it gets without listening."""
 

@@ -165,6 +165,8 @@ class TrainSettings(Settings):
             )
         if self.ema_decay and self.engine.zero_stage == 3:
             raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
+        if self.model.get("compile") and self.engine.zero_stage == 3:
+            raise ValueError("model.compile needs whole parameters; use zero_stage 0, 1 or 2")
         return self
 
     def absolute(self) -> TrainSettings:

@@ -112,3 +112,12 @@ def test_seeds_are_the_outer_loop() -> None:
     runs = [key for key in order(settings) if key[1] is not None]
     assert [seed for _, seed in runs] == sorted(seed for _, seed in runs)
     assert len(set(runs)) == len(settings.models) * len(settings.seeds)
+
+
+def test_the_page_shows_the_stored_rows() -> None:
+    settings = load(QualitySettings, ROOT / "configs" / "quality.yaml")
+    wanted = {((name, seed), digest(settings, name, seed)) for name, seed in order(settings)}
+    folder = ROOT / "reactdist" / "train"
+    rows = read_rows(folder / "quality.jsonl", wanted)
+    assert {row.name for row in rows} >= set(settings.models)
+    assert markdown(rows) in (folder / "QUALITY.md").read_text()

@@ -51,6 +51,16 @@ def test_bad_studies_are_refused_with_the_reason(changes: dict[str, Any], said: 
     assert "\n" not in raised.value.line()
 
 
+def test_any_registered_model_can_be_searched() -> None:
+    base = {**BASE, "model": {"name": "gru", "image_size": 64}}
+    given = study(base=base, space={"model.smoothness": {"uniform": [0.5, 0.99]}})
+    check_space(given)
+    model = settings_of(given, {"model.smoothness": 0.7}, "t").model
+    assert (model["name"], model["smoothness"], model["feature_dim"]) == ("gru", 0.7, 64)
+    with pytest.raises(InputError, match="smoothness must be a number in"):
+        check_space(study(base=base, space={"model.smoothness": {"uniform": [0.5, 1.5]}}))
+
+
 def test_a_grid_needs_choices() -> None:
     given = study(searcher={"kind": "grid"}, space={"loss.kl_weight": {"loguniform": [1e-6, 1e-2]}})
     with pytest.raises(InputError, match="a grid needs choices"):
