@@ -36,7 +36,7 @@ def test_overrides_leave_what_they_are_given() -> None:
         ("epochs=0", "epochs"),
         ("batch_size=6", "batch_size 6"),
         ("optimizer.schedule=linear", "schedule"),
-        ("model.compile=true", "model.compile needs whole parameters"),
+        ("engine.compile=true", "engine.compile needs whole parameters"),
         ("validation.objective.terms={loss: 1}", "KL weight being searched"),
         ("validation.objective.terms={FRCor: 1}", "did you mean 'FRCorr'?"),
         ("optimizer", "not key=value"),
@@ -102,3 +102,9 @@ def test_study_settings_survive_a_round_trip() -> None:
     study = StudySettings()
     assert parse(StudySettings, resolved(study)) == study
     assert "base.optimizer.lr" in flatten(resolved(study))
+
+
+def test_only_a_model_with_parts_to_compile_is_compiled() -> None:
+    parse(TrainSettings, {"engine": {"compile": True}})
+    with pytest.raises(InputError, match=r"engine\.compile: gru has no parts to compile"):
+        parse(TrainSettings, {"engine": {"compile": True}, "model": {"name": "gru"}})

@@ -1,4 +1,4 @@
-"""torch.compile for the parts of a model that cost most, where its settings ask for it.
+"""torch.compile for the parts of a model that cost most, where a run asks for it.
 
 Off by default: on a CPU compiling takes longer than a short run and gains nothing (README.md).
 What was compiled is kept by torch on disk (TORCHINDUCTOR_CACHE_DIR, by default below /tmp), so that

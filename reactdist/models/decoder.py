@@ -53,11 +53,9 @@ class Posterior(nn.Module):
 class ReactionDecoder(nn.Module):
     """Latent to reaction features, and the heads that read a reaction."""
 
-    def __init__(
-        self, dim: int, latent_dim: int, num_heads: int, dropout: float, compile: bool = False
-    ) -> None:
+    def __init__(self, dim: int, latent_dim: int, num_heads: int, dropout: float) -> None:
         super().__init__()
-        self.compiles = compile
+        self.compiles = False
         self.from_latent = nn.Identity() if latent_dim == dim else nn.Linear(latent_dim, dim)
         self.layer1 = DecoderLayer(dim, num_heads, dropout)
         self.layer2 = DecoderLayer(dim, num_heads, dropout)

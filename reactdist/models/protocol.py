@@ -1,7 +1,8 @@
 """What the trainer, the predictor and the scorer know about a model.
 
 A trainable model is an `nn.Module` with `training_losses` and `sample`; nothing else of it is
-used. `registry.py` says which models there are.
+used, but `compile_parts()` where it has that and a run asks for it. `registry.py` says which
+models there are.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class SpeakerEncoder(nn.Module):
         super().__init__()
         dim = cfg.feature_dim
         self.recompute = cfg.checkpoint_video
-        self.video = VideoEncoder(dim, cfg.video_norm, cfg.compile)
+        self.video = VideoEncoder(dim, cfg.video_norm)
         self.audio = nn.Linear(AUDIO_FEATURES, dim)
         self.fusion = nn.Linear(2 * dim, dim)
 
@@ -78,7 +78,7 @@ class TransVAE(nn.Module):
         self.cfg = cfg
         self.speaker = SpeakerEncoder(cfg)
         self.posterior = Posterior(*sizes)
-        self.decoder = ReactionDecoder(*sizes, cfg.compile)
+        self.decoder = ReactionDecoder(*sizes)
         if cfg.task == "online":
             self.reaction_fusion = nn.Linear(cfg.feature_dim + REACTION_SIZE, cfg.feature_dim)
             self.past = PastBlock(cfg.feature_dim, cfg.num_heads, cfg.dropout)
@@ -172,6 +172,13 @@ class TransVAE(nn.Module):
             second_emotion=None if second is None else out.emotion[second],
             diversity_weight=diversity_weight,
         )
+
+    def compile_parts(self) -> None:
+        """From now on run picture features and decoder through torch.compile, where it works.
+
+        A choice of where the model runs, not of the model: nothing of it is exported.
+        """
+        self.speaker.video.compiles = self.decoder.compiles = True
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -47,9 +47,6 @@ class TransVAEConfig:
     checkpoint_video: bool = False
     """Compute the video encoder again in the backward pass instead of keeping its activations:
     less memory, about a third more work."""
-    compile: bool = False
-    """Run picture features and decoder through torch.compile, where it works: for GPUs and long
-    runs; on a CPU the first step takes longer and the others gain nothing."""
 
     def __post_init__(self) -> None:
         checks.check_one_of("task", self.task, get_args(Task))
@@ -58,7 +55,7 @@ class TransVAEConfig:
             checks.check_whole(name, getattr(self, name), 1)
         checks.check_whole("image_size", self.image_size, MIN_IMAGE_SIZE)
         checks.check_share("dropout", self.dropout)
-        for name in ("posterior_positions", "checkpoint_video", "compile"):
+        for name in ("posterior_positions", "checkpoint_video"):
             checks.check_one_of(name, getattr(self, name), (True, False))
         self._check_together()
 

@@ -22,10 +22,10 @@ VideoNorm = Literal["clip", "frame"]
 class VideoEncoder(nn.Module):
     """(B, T, 3, S, S) to (B, T, D)."""
 
-    def __init__(self, dim: int, norm: VideoNorm, compile: bool = False) -> None:
+    def __init__(self, dim: int, norm: VideoNorm) -> None:
         super().__init__()
         self.norm = norm
-        self.compiles = compile
+        self.compiles = False
         self.stem = StemConvolution(dim // 4)
         self.conv2 = nn.Conv2d(dim // 4, dim, 7, stride=2, padding=3, bias=False)
         self.conv3 = nn.Conv2d(dim, dim, 3, stride=2, padding=1, bias=False)

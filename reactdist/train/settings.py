@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model
 
 from reactdist.config import Settings
 from reactdist.evaluate.objective import ObjectiveSettings
-from reactdist.models.registry import config_values, model_config
+from reactdist.models.registry import MODELS, config_values, model_config
 from reactdist.schema import NUM_SAMPLES
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -57,6 +57,9 @@ class EngineSettings(Settings):
     """What is partitioned over the workers: 1 optimizer state, 2 + gradients, 3 + parameters."""
     precision: Precision = "float32"
     """Arithmetic of the forward pass; weights and optimizer stay float32."""
+    compile: bool = False
+    """Train through torch.compile, where it works: for GPUs and long runs; on a CPU the first step
+    takes longer and the others gain nothing."""
 
 
 class ValidationSettings(Settings):
@@ -165,8 +168,10 @@ class TrainSettings(Settings):
             )
         if self.ema_decay and self.engine.zero_stage == 3:
             raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
-        if self.model.get("compile") and self.engine.zero_stage == 3:
-            raise ValueError("model.compile needs whole parameters; use zero_stage 0, 1 or 2")
+        if self.engine.compile and self.engine.zero_stage == 3:
+            raise ValueError("engine.compile needs whole parameters; use zero_stage 0, 1 or 2")
+        if self.engine.compile and not hasattr(MODELS[self.model["name"]].model, "compile_parts"):
+            raise ValueError(f"engine.compile: {self.model['name']} has no parts to compile")
         return self
 
     def absolute(self) -> TrainSettings:

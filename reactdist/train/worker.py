@@ -87,6 +87,8 @@ def make_engine(settings: TrainSettings, device: torch.device, world: int) -> De
     torch.manual_seed(settings.seed)
     model: nn.Module = build_model(values.pop("name"), values)
     model.train()
+    if settings.engine.compile:
+        model.compile_parts()  # type: ignore[operator]
     share = settings.batch_size // world
     return DeepSpeedEngine(
         model,

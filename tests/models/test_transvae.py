@@ -301,7 +301,6 @@ def test_recomputing_pictures_keeps_less_and_changes_nothing(norm: str) -> None:
         ({"dropout": 1.0}, "dropout"),
         ({"max_history_frames": 3}, "max_history_frames"),
         ({"posterior_positions": True}, "posterior_positions"),
-        ({"compile": "yes"}, "compile"),
     ],
 )
 def test_impossible_settings_name_the_field(change: dict[str, object], named: str) -> None:
