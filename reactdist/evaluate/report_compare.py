@@ -90,46 +90,56 @@ def write_comparison(path: Path, comparison: Comparison) -> Path:
     """The comparison as one self-contained HTML page with the curves; returns `path`."""
     from reactdist.evaluate.report_figures import run_curves_figure
 
-    body = section("Scores", _scores_table(comparison), _explained(comparison))
+    body = section("Scores", _scores_tables(comparison), _explained(comparison))
     body += section("Settings that differ", _settings_table(comparison))
     drawn = run_curves_figure(
         {label: _curves(run) for label, run in zip(comparison.labels, comparison.runs, strict=True)}
     )
     if drawn:
         body += section("Curves", f"<figure>{drawn}</figure>")
-    title = " and ".join(comparison.labels)
+    title = ", ".join(comparison.labels)
     return write_page(Path(path), page(f"Comparison: {title}", "", body))
 
 
 def terminal_tables(comparison: Comparison) -> list[Table]:
-    """Score differences and differing settings, for rich to print."""
+    """Score differences, a table a pair, and differing settings, for rich to print."""
     from rich.markup import escape
 
     from reactdist import terminal
 
-    scores = terminal.table("Scores")
-    scores.caption, scores.caption_justify = escape(_explained(comparison)), "left"
-    for heading in ("metric", "pair", "first", "second", "difference", "verdict"):
-        scores.add_column(heading, justify="right" if heading in {"first", "second"} else "left")
+    tables = []
     colours = {"better": "green", "worse": "red"}
-    for d in comparison.differences:
-        verdict = escape(_verdict_text(d))
-        colour = colours.get(d.verdict)
-        scores.add_row(
-            d.metric,
-            escape(f"{d.second} - {d.first}"),
-            number(d.first_value),
-            number(d.second_value),
-            escape(_interval_text(d)),
-            f"[{colour}]{verdict}[/{colour}]" if colour else verdict,
-        )
+    for first, second, differences in _pairs(comparison):
+        scores = terminal.table(escape(f"{second} against {first}"))
+        for heading in ("metric", first, second, "difference", "verdict"):
+            justify = "right" if heading in {first, second} else "left"
+            scores.add_column(escape(heading), justify=justify)  # type: ignore[arg-type]
+        for d in differences:
+            verdict = escape(_verdict_text(d))
+            colour = colours.get(d.verdict)
+            scores.add_row(
+                d.metric,
+                number(d.first_value),
+                number(d.second_value),
+                escape(_interval_text(d)),
+                f"[{colour}]{verdict}[/{colour}]" if colour else verdict,
+            )
+        tables.append(scores)
     settings = terminal.table("Settings that differ")
+    last = tables[-1] if tables else settings  # runs that came to no evaluation have no scores
+    last.caption, last.caption_justify = escape(_explained(comparison)), "left"
     settings.add_column("key")
     for label in comparison.labels:
         settings.add_column(escape(label))
     for key, values in comparison.settings:
         settings.add_row(*map(escape, (key, *values)))
-    return [scores, settings]
+    return [*tables, settings]
+
+
+def _pairs(comparison: Comparison) -> list[tuple[str, str, list[Difference]]]:
+    """(first, second, its differences), in the order of the runs."""
+    grouped = itertools.groupby(comparison.differences, key=lambda d: (d.first, d.second))
+    return [(*pair, list(differences)) for pair, differences in grouped]
 
 
 def _curves(run: RunFacts) -> dict[str, list[tuple[int, float]]]:
@@ -229,22 +239,25 @@ def _interval_text(d: Difference) -> str:
     return f"{number(d.estimate)} [{number(d.low)}, {number(d.high)}]"
 
 
-def _scores_table(comparison: Comparison) -> str:
+def _scores_tables(comparison: Comparison) -> str:
     classes = {"better": "pass", "worse": "fail"}
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(d.metric)}</th>'
-        f"<td>{html.escape(d.second)} − {html.escape(d.first)}</td>"
-        f"<td>{number(d.first_value)}</td><td>{number(d.second_value)}</td>"
-        f"<td>{_interval_text(d)}</td>"
-        f'<td class="{classes.get(d.verdict, "")}">{html.escape(_verdict_text(d))}</td></tr>'
-        for d in comparison.differences
-    )
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("metric", "pair", "first", "second", "difference", "verdict")
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<div class="wide">{table}</div>'
+    text = ""
+    for first, second, differences in _pairs(comparison):
+        headings = ("metric", first, second, "difference", "verdict")
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in headings)
+        rows = "".join(
+            f'<tr><th scope="row">{html.escape(d.metric)}</th>'
+            f"<td>{number(d.first_value)}</td><td>{number(d.second_value)}</td>"
+            f"<td>{_interval_text(d)}</td>"
+            f'<td class="{classes.get(d.verdict, "")}">{html.escape(_verdict_text(d))}</td></tr>'
+            for d in differences
+        )
+        text += (
+            f"<h3>{html.escape(second)} against {html.escape(first)}</h3>"
+            f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+            "</div>"
+        )
+    return text
 
 
 def _settings_table(comparison: Comparison) -> str:

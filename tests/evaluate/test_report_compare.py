@@ -110,6 +110,15 @@ def test_three_runs_are_compared_in_pairs_with_unique_labels() -> None:
         compare_runs([run("a"), run("a")])
 
 
+def test_runs_without_scores_still_show_their_settings(tmp_path: Path) -> None:
+    bare = [replace(run(name, seed=n), items=None, metrics={}) for n, name in enumerate("ab")]
+    comparison = compare_runs(bare)
+    assert [table.title for table in terminal_tables(comparison)] == ["Settings that differ"]
+    assert (
+        "stored no per-item scores" in write_comparison(tmp_path / "c.html", comparison).read_text()
+    )
+
+
 def test_the_page_and_the_terminal_say_the_same(tmp_path: Path) -> None:
     comparison = compare_runs([run("a"), run("<b>", 0.4, seed=1)])
     text = write_comparison(tmp_path / "c.html", comparison).read_text()
