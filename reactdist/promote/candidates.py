@@ -22,6 +22,7 @@ from reactdist.promote.settings import GateSettings
 from reactdist.tracking import download_model, runs_table, version_by_alias
 from reactdist.tracking.download import download_artifact
 from reactdist.tracking.facts import FINGERPRINT_TAG, resolve_run
+from reactdist.tracking.run import KIND_TAG
 
 SPLIT = "val"
 RANKED_BY = "metrics.best.objective"
@@ -113,6 +114,13 @@ def trained_runs(
     """
     if run is not None:
         found = resolve_run(uri, run)
+        kind = found.data.tags.get(KIND_TAG, "")
+        if kind not in TRAINED:
+            raise InputError(
+                f"is no training run (kind {kind or 'unknown'!r}) and has no model",
+                where=f"run {run}",
+                fix="give one of its trials" if kind == "study" else "see `reactdist runs`",
+            )
         fingerprint = found.data.tags.get(FINGERPRINT_TAG, "")
         return [Trained(found.info.run_id, found.info.run_name, fingerprint)]
     table = runs_table(uri, experiment, filter=filter)

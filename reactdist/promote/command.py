@@ -37,10 +37,11 @@ def run(request: Request, tracking: str | None) -> None:
     """Choose, check, print every check with its numbers, register and move the alias."""
     from reactdist.promote.candidates import find_candidate, of_this_data, shards_of, trained_runs
     from reactdist.promote.gate import gate
-    from reactdist.promote.promote import promote
+    from reactdist.promote.promote import check_reason, promote
     from reactdist.tracking import git_state, prepare, tracking_uri
     from reactdist.tracking.facts import FINGERPRINT_TAG
 
+    check_reason(request.force, request.reason)  # before minutes are spent on drawing
     screen = console()
     overrides = [*request.overrides, *([f"objective={request.metric}"] if request.metric else [])]
     settings = (

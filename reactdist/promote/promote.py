@@ -79,8 +79,7 @@ def promote(
         StorageError: artifact store or registry failed; nothing is registered.
     """
     failed = [check for check in checks if not check.passed]
-    if force and not reason.strip():
-        raise InputError("--force needs a reason", where="promotion", fix="add --reason TEXT")
+    check_reason(force, reason)
     if failed and not force:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -94,6 +93,7 @@ def promote(
     there = find_version(uri, name, run_id, model_folder)
     if there is not None and there.version == before:
         return Promotion(before, before, None)
+    looked = early_tests(uri, model_folder)
     # Before the registry is touched: from here on no clean-up takes the checkpoint away.
     _protect_checkpoint(uri, run_id, model_folder, name)
     number = register_version(
@@ -110,12 +110,12 @@ def promote(
         reason=reason,
         checks=checks,
         git=git,
-        early_tests=early_tests(uri, model_folder),
+        early_tests=looked,
     )
     try:
         set_version_tags(uri, name, number, tags_of(record))
         append(uri, record)
-    except Exception:
+    except BaseException:  # Ctrl-C too
         if there is None:
             # Whatever broke may break this too; then the same command finds the version again.
             with suppress(Exception):
@@ -123,6 +123,12 @@ def promote(
         raise
     _move(uri, record, former)
     return Promotion(number, before, record)
+
+
+def check_reason(force: bool, reason: str) -> None:
+    """Refuse to force a promotion that nobody could understand later (InputError)."""
+    if force and not reason.strip():
+        raise InputError("--force needs a reason", where="promotion", fix="add --reason TEXT")
 
 
 def rollback(

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-METRICS, POINTS, PARAMS, TAGS = 40, 20, 50, 30
+METRICS, POINTS, PARAMS, TAGS = 40, 4, 50, 30
 """Keys that a trial logs, rounded up, and evaluations it makes."""
 _REPEATS = 5
 

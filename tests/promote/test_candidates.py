@@ -159,6 +159,9 @@ def test_a_given_run_is_taken_by_name_or_beginning_of_its_id(store: Store) -> No
     assert next(c for c in checks if c.name == "same data").detail.startswith(
         f"{run_id} was trained on 000000000000"
     )
+    store.add("study", kind="study")
+    with pytest.raises(InputError, match="run study: is no training run"):
+        store.find(run="study")
     with pytest.raises(InputError, match="no run 'nobody'"):
         store.find(run="nobody")
 

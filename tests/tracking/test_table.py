@@ -91,9 +91,9 @@ def test_many_trials_cost_as_many_queries_as_two(uri: str) -> None:
     statements.clear()
     runs_table(uri, "study")
     for_two = len(statements)
-    add_trials(uri, 58)
+    add_trials(uri, 198)
     statements.clear()
-    assert len(runs_table(uri, "study")) == 60
+    assert len(runs_table(uri, "study")) == 200
     assert len(statements) == for_two
     event.remove(Engine, "before_cursor_execute", count)
 
