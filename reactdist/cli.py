@@ -6,14 +6,18 @@ import errno
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import typer.exceptions
 
 from reactdist import __version__
 from reactdist.errors import InputError, ReactdistError
+
+if TYPE_CHECKING:
+    from reactdist.evaluate.blocks import Runner
 
 app = typer.Typer(
     name="reactdist",
@@ -31,6 +35,9 @@ Address = Annotated[
     str | None,
     typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else this machine."),
 ]
+Ray = Annotated[
+    bool, typer.Option("--ray", help="Use Ray on this machine where no cluster is given.")
+]
 Tracking = Annotated[
     str | None,
     typer.Option(help="MLflow; default MLFLOW_TRACKING_URI, else mlflow.db in this folder."),
@@ -47,13 +54,22 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _block_runner(address: str | None, ray: bool) -> AbstractContextManager[Runner]:
+    from reactdist.distributed.blocks import block_runner
+
+    return block_runner(address, ray)
+
+
 @app.callback()
 def _root(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")
     ] = False,
 ) -> None:
+    # Commands of lower packages, which know no cluster, find here how to get one.
+    context.obj = _block_runner
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
     # On the handler, since a run's own log file takes more than the terminal shows.
@@ -132,9 +148,17 @@ def evaluate(
     yes_i_know: Annotated[
         bool, typer.Option("--yes-i-know", help="Use the test split before promotion.")
     ] = False,
+    block_items: Annotated[
+        int, typer.Option(min=1, help="Items of a block: what is lost at most when killed.")
+    ] = 8,
+    ray: Ray = False,
+    address: Address = None,
     tracking: Tracking = None,
 ) -> None:
-    """Generate ten reactions an item and score them beside the naive baselines."""
+    """Generate ten reactions an item and score them beside the naive baselines.
+
+    Killed, the same command goes on with the blocks of items that are missing.
+    """
     from reactdist.evaluate.command import Request, import_published, run
 
     if published:
@@ -154,8 +178,10 @@ def evaluate(
         study,
         check,
         yes_i_know,
+        block_items,
     )
-    run(request, tracking)
+    with _block_runner(address, ray) as runner:
+        run(request, tracking, runner)
 
 
 @app.command()

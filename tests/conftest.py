@@ -26,6 +26,28 @@ def small_shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root / "shards")
 
 
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported online TransVAE with random weights, for `small_shards`."""
+    import torch
+
+    from reactdist.checkpoints.export import export_model
+    from reactdist.models.registry import build_model
+
+    torch.manual_seed(0)
+    values = {
+        "task": "online",
+        "image_size": 40,
+        "feature_dim": 16,
+        "latent_dim": 8,
+        "window_size": 8,
+        "video_norm": "frame",
+    }
+    weights = build_model("transvae", values).state_dict()
+    folder = tmp_path_factory.mktemp("model") / "exported"
+    return export_model(folder, weights, {"name": "transvae", **values})
+
+
 @pytest.fixture
 def tracker(tmp_path: Path) -> str:
     """A fresh MLflow on SQLite."""

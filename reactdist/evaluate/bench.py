@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,3 +64,37 @@ def bench_metrics(
         )
     Console(width=100, highlight=False).print(table)
     typer.echo(f"N={items} K={samples} T={frames}, {neighbours} neighbours; one core")
+
+
+@app.command("problem")
+def bench_problem(
+    out: Annotated[Path, typer.Argument(help="Folder for the four npy files.")],
+    noise: Annotated[
+        bool, typer.Option("--noise", help="Uniform noise; default is motion like people's.")
+    ] = False,
+    items: Annotated[int, typer.Option(min=1, help="N, items.")] = 1124,
+    samples: Annotated[int, typer.Option(min=1, help="K, predictions an item.")] = 10,
+    frames: Annotated[int, typer.Option(min=2, help="T, frames a clip.")] = 750,
+    neighbours: Annotated[int, typer.Option(min=1, help="Appropriate clips an item.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of what is made up.")] = 0,
+) -> None:
+    """Write a made-up problem of the validation split's size, to time `reactdist score` on."""
+    from reactdist.data.pool import progress
+    from reactdist.metrics import bench
+
+    with progress(items, "writing") as advance:
+        bench.write_problem(
+            out,
+            bench.noise if noise else bench.motion,
+            items=items,
+            samples=samples,
+            frames=frames,
+            neighbours=neighbours,
+            seed=seed,
+            on_item=advance,
+        )
+    files = " ".join(
+        f"--{name} {out / name}.npy"
+        for name in ("predictions", "listeners", "speakers", "neighbours")
+    )
+    typer.echo(f"reactdist score {files}")

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from reactdist.checkpoints.export import trained_on
 from reactdist.data.shards import Shards
 from reactdist.errors import GateNotMet, InputError
+from reactdist.evaluate.blocks import BLOCK_ITEMS, Runner, run_here
 from reactdist.evaluate.checks import checks
 from reactdist.evaluate.page import page, read_page_facts
-from reactdist.evaluate.predictions import write_predictions
 from reactdist.evaluate.report import write_report
-from reactdist.evaluate.run import MODEL, NOT_COMPUTED, SWAPPED, Evaluated, evaluate_model
+from reactdist.evaluate.run import (
+    MODEL,
+    NOT_COMPUTED,
+    Evaluated,
+    evaluate_model,
+    slug,
+    unfinished,
+)
 from reactdist.evaluate.study import read_study
-from reactdist.terminal import console, short, table
+from reactdist.terminal import console, passes, short, table
 
 if TYPE_CHECKING:
     from reactdist.tracking import Run
@@ -48,11 +54,20 @@ class Request:
     study: Path | None
     check: bool
     yes_i_know: bool
+    block_items: int = BLOCK_ITEMS
+
+    @property
+    def folder(self) -> Path:
+        """Where predictions, scores and report go."""
+        return self.out or Path("evaluations") / f"{slug(self.model)}-{self.split}"
 
 
-def run(request: Request, tracking: str | None) -> None:
-    """Evaluate, print the table, store predictions and scores, log everything to MLflow."""
-    from reactdist.tracking import tracking_uri
+def run(request: Request, tracking: str | None, runner: Runner = run_here) -> None:
+    """Evaluate, print the table, store predictions and scores, log everything to MLflow.
+
+    runner: who predicts and scores the blocks of items.
+    """
+    from reactdist.tracking import prepare, tracking_uri
 
     screen = console()
     if request.shards is not None:
@@ -65,14 +80,15 @@ def run(request: Request, tracking: str | None) -> None:
             where=request.model,
             fix="promote it first, or add --yes-i-know (it is recorded)",
         )
+    prepare(uri)
     folder = model_folder(request.model, tracking)
     request = replace(request, shards=request.shards or trained_on(folder))
     shards = Shards.open(str(request.shards))
-    evaluated = _evaluate(request, folder, shards)
+    evaluated = _evaluate(request, folder, shards, runner)
     screen.print(score_table(evaluated))
     screen.print(intervals_line(evaluated), markup=False)
     screen.print(f"FRRea: {NOT_COMPUTED}")
-    out = request.out or Path("evaluations") / f"{_slug(request.model)}-{request.split}"
+    out = request.folder
     write(out, evaluated, request, folder, shards)
     passed = checks(evaluated) if request.check else []
     report = write_report(
@@ -87,6 +103,7 @@ def run(request: Request, tracking: str | None) -> None:
         ),
     )
     record(uri, request, out, evaluated, shards, folder=folder, early=early)
+    shutil.rmtree(unfinished(out), ignore_errors=True)
     screen.print(f"predictions and scores: {out}")
     screen.print(f"report: {report}")
     for check in passed:
@@ -161,12 +178,9 @@ def intervals_line(evaluated: Evaluated) -> str:
 def write(
     out: Path, evaluated: Evaluated, request: Request, folder: Path, shards: Shards
 ) -> dict[str, Any]:
-    """Predictions, per-item tables and evaluation.json in `out`; what evaluation.json says."""
-    out.mkdir(parents=True, exist_ok=True)
-    kept = evaluated.predictions
-    write_predictions(out / "predictions.parquet", kept.items, kept.emotion, kept.coefficients)
+    """Per-item tables and evaluation.json beside the predictions; what evaluation.json says."""
     for name, scores in evaluated.scores.items():
-        scores.table.to_parquet(out / f"items-{_slug(name)}.parquet", index=False)
+        scores.table.to_parquet(out / f"items-{slug(name)}.parquet", index=False)
     document = {
         "model": request.model,
         "exported": str(folder),
@@ -176,7 +190,7 @@ def write(
         "frames": evaluated.frames,
         "num_samples": evaluated.num_samples,
         "seed": request.seed,
-        "items": [int(i) for i in kept.items],
+        "items": [int(i) for i in evaluated.predictions.items],
         "FRRea": NOT_COMPUTED,
         "scores": {
             name: {
@@ -234,7 +248,7 @@ def record(
     run.log_metrics({f"{evaluated.split}.{k}": v for k, v in metrics.items()}, 0)
     for name, scores in evaluated.scores.items():
         if name != MODEL:
-            shown = {f"{_slug(name)}.{k}": scores.metrics[k] for k in SHOWN}
+            shown = {f"{slug(name)}.{k}": scores.metrics[k] for k in SHOWN}
             run.log_metrics(shown, 0)
     run.log_folder(out, evaluated.split)
     run.finish("FINISHED")
@@ -251,13 +265,14 @@ def open_evaluation_run(uri: str, request: Request, version: Version | None, sha
     from reactdist.tracking import open_run
 
     subject = version.uri if version else request.model
-    identity = json.dumps([subject, shards.fingerprint, *map(str, asdict(request).values())])
+    asked = {k: v for k, v in asdict(request).items() if k != "block_items"}
+    identity = json.dumps([subject, shards.fingerprint, *map(str, asked.values())])
     return open_run(
         uri,
         "reactdist-evaluations",
-        f"{_slug(subject)}-{request.split}",
+        f"{slug(subject)}-{request.split}",
         key=hashlib.sha256(identity.encode()).hexdigest(),
-        params={k: v for k, v in asdict(request).items() if k not in ("out", "yes_i_know")},
+        params={k: v for k, v in asked.items() if k not in ("out", "yes_i_know")},
         tags={
             "reactdist.kind": "evaluation",
             "reactdist.model": subject,
@@ -266,31 +281,20 @@ def open_evaluation_run(uri: str, request: Request, version: Version | None, sha
     )
 
 
-def _evaluate(request: Request, folder: Path, shards: Shards) -> Evaluated:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        if not progress.console.is_terminal:
-            progress.disable = True
-        tasks: dict[str, Any] = {}
-
-        def tick(name: str) -> None:
-            if name not in tasks:
-                total = len(shards.items(request.split)) if name in (MODEL, SWAPPED) else 1
-                tasks[name] = progress.add_task(name, total=request.items or total)
-            progress.advance(tasks[name])
-
+def _evaluate(request: Request, folder: Path, shards: Shards, runner: Runner) -> Evaluated:
+    # A single process stays quiet where nobody looks; a job on a cluster has a log.
+    with passes(lines=runner is not run_here) as tick:
         return evaluate_model(
             folder,
             shards,
             request.split,
+            request.folder,
             frames=request.frames,
             items=request.items,
             num_samples=request.samples,
             seed=request.seed,
             control=request.control,
+            block_items=request.block_items,
+            runner=runner,
             tick=tick,
         )
-
-
-def _slug(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-._" else "-" for c in name)
-    return "-".join(part for part in kept.split("-") if part) or "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ def _row(scores: Scores) -> ScoreRow:
     for name in ("FRCorr", "FRDist", "FRDiv", "FRVar", "FRDvs", "FRSyn", "ACC"):
         interval = scores.intervals.get(name)
         value = scores.metrics[name]
-        cells[name] = Score(value, interval.low, interval.high) if interval else value
+        known = interval is not None and isfinite(interval.low) and isfinite(interval.high)
+        cells[name] = Score(value, interval.low, interval.high) if interval and known else value
     kind = "model" if scores.name == MODEL else "reference" if scores.name == "GT" else "baseline"
     shown = "model, shown unrelated speakers" if scores.name == SWAPPED else scores.name
     return ScoreRow(shown, cells, kind)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from torch import nn
 from reactdist.data.clips import whole_items
 from reactdist.data.shards import Shards
 from reactdist.errors import DataError
-from reactdist.models.baselines import BASELINES
+from reactdist.models.baselines import BASELINES, Predictor
 from reactdist.models.protocol import Reaction
 from reactdist.schema import NUM_SAMPLES
 
@@ -109,8 +109,23 @@ def predict_baseline(
 ) -> Predictions:
     """A naive baseline's reactions to every item of a split (GT, Random, Mime, MeanSeq, MeanFr)."""
     baseline = BASELINES[name](training_clips(shards))
-    rows = []
-    for clip in whole_items(shards, split, frames=frames, with_video=False):
+    return Predictions.stack(
+        baseline_rows(baseline, shards, split, frames=frames, num_samples=num_samples, seed=seed)
+    )
+
+
+def baseline_rows(
+    baseline: Predictor,
+    shards: Shards,
+    split: str,
+    *,
+    items: Sequence[int] | None = None,
+    frames: int | None = None,
+    num_samples: int = NUM_SAMPLES,
+    seed: int = 0,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Reactions of a fitted baseline, one item at a time, as `predict` gives a model's."""
+    for clip in whole_items(shards, split, items, frames=frames, with_video=False):
         item = clip["item"].index
         generator = torch.Generator().manual_seed(item_seed(seed, item))
         emotion, coefficients = baseline.predict(
@@ -121,8 +136,7 @@ def predict_baseline(
             num_samples=num_samples,
             generator=generator,
         )
-        rows.append((item, emotion, coefficients))
-    return Predictions.stack(rows)
+        yield item, emotion, coefficients
 
 
 def training_clips(shards: Shards) -> Iterator[tuple[np.ndarray, np.ndarray]]:

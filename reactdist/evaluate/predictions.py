@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ROWS_PER_GROUP = 4
 """Items of a row group; ten samples of 751 frames are 2.5 MB an item."""
 SUFFIX = ".parquet"
+KEY = b"reactdist.key"
+"""Entry of a file's metadata: the hash of what its rows depend on."""
 
 
 class PredictionWriter:
@@ -34,13 +36,15 @@ class PredictionWriter:
 
     with PredictionWriter("out/predictions.parquet") as writer:
         writer.append(item, emotion, coefficients)   # (K,T,25), (K,T,58)
+
+    key: what the predictions depend on, as a hash; `stored_key` reads it back.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, key: str = "") -> None:
         folder, _, self._name = str(path).rpartition("/")
         self._store = Store.at(folder or ("/" if str(path).startswith("/") else "."))
         self._waiting: list[dict[str, Any]] = []
-        self._schema = _schema()
+        self._schema = _schema().with_metadata({KEY: key})
 
     def __enter__(self) -> PredictionWriter:
         import pyarrow.parquet as pq
@@ -170,6 +174,18 @@ class StoredClips:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = np.stack([self[row] for row in range(len(self))])
         return whole if dtype is None else whole.astype(dtype)
+
+
+def stored_key(store: Store, name: str) -> str | None:
+    """The key that a Parquet file was written with; None where there is no whole such file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(store.path(name), filesystem=store.filesystem)
+    except (pa.ArrowException, OSError):
+        return None
+    return (schema.metadata or {}).get(KEY, b"").decode()
 
 
 def read_predictions(path: str | Path) -> StoredPredictions:

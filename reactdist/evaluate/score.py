@@ -5,16 +5,21 @@ Nothing heavy is imported before the command runs.
 
 from __future__ import annotations
 
+import os
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
+    import pandas as pd
 
+    from reactdist.evaluate.blocks import Runner
     from reactdist.metrics.intervals import Interval
 
 FRREA_MISSING = "not computed: needs Inception weights"
@@ -23,6 +28,7 @@ Clip = Annotated[Path, typer.Option(help="(N,T,25): an npy file or a folder of o
 
 
 def score_command(
+    context: typer.Context,
     predictions: Annotated[
         Path, typer.Option(help="(N,K,T,25): npy file, folder of one npy an item, or our Parquet.")
     ],
@@ -67,8 +73,18 @@ def score_command(
     inception: Annotated[
         Path | None, typer.Option(help="For FRRea: pt_inception-2015-12-05-6726825d.pth.")
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Use Ray on this machine where no cluster is given.")
+    ] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to use; default RAY_ADDRESS, else no Ray.")
+    ] = None,
 ) -> None:
-    """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC; FRRea from frames."""
+    """Score predictions: FRCorr, FRDist, FRDiv, FRVar, FRDvs, FRSyn, ACC; FRRea from frames.
+
+    With Ray the items are scored in blocks all over the cluster, which must see the files; with
+    --items-out the same command goes on after a kill.
+    """
     import numpy as np
 
     from reactdist.errors import InputError
@@ -91,18 +107,28 @@ def score_command(
     if items_out is not None and not items_out.absolute().parent.is_dir():
         raise InputError("its folder does not exist", where=items_out, fix="make the folder")
     check_device(device)
+    on_ray = ray or address or os.environ.get("RAY_ADDRESS")
+    if on_ray and (device != "cpu" or threads):
+        raise InputError(
+            "--device and --threads are for this process", fix="leave them out, or Ray"
+        )
     given = open_clips(predictions)
     truth = (open_clips(listeners), open_clips(speakers), np.asarray(open_npy(neighbours)))
     labels = read_sessions(sessions, truth[0].shape[0]) if sessions else None
     options: dict[str, Any] = {"metrics": metric or None, "binarize_au": binarize_au}
 
-    table = _with_progress(
-        "scoring",
-        given.shape[0],
-        lambda tick: score_items(
-            given, *truth, **options, threads=threads, device=device, on_item=tick
-        ),
-    )
+    if on_ray:
+        paths = (predictions, listeners, speakers, neighbours)
+        with context.obj(address, ray) as runner:
+            table = _by_blocks(paths, items_out, runner, options)
+    else:
+        table = _with_progress(
+            "scoring",
+            given.shape[0],
+            lambda tick: score_items(
+                given, *truth, **options, threads=threads, device=device, on_item=tick
+            ),
+        )
     scores = reduce_items(table, num_samples=given.shape[1])
     if predicted_frames and real_frames and inception:
         scores["FRRea"] = _realism(predicted_frames, real_frames, inception, device)
@@ -127,6 +153,7 @@ def score_command(
         )
     if items_out is not None:
         table.to_parquet(items_out, index=False)
+        shutil.rmtree(_unfinished(items_out), ignore_errors=True)
     if as_json:
         _print_json(scores, plain, intervals)
     else:
@@ -188,28 +215,43 @@ def _realism(predicted: Path, real: Path, weights: Path, device: str) -> float:
     return frrea(read_frames(predicted), read_frames(real), extractor, device=device)
 
 
+def _by_blocks(
+    paths: tuple[Path, Path, Path, Path],
+    items_out: Path | None,
+    runner: Runner,
+    options: dict[str, Any],
+) -> pd.DataFrame:
+    from reactdist.evaluate.score_files import score_files
+    from reactdist.terminal import passes
+
+    kept_in = _unfinished(items_out) if items_out is not None else None
+    with _warnings_in_lines(), passes(lines=True) as tick:
+        return score_files(*paths, **options, kept_in=kept_in, runner=runner, tick=tick)
+
+
+def _unfinished(items_out: Path) -> Path:
+    """Where scored blocks wait for the others."""
+    return items_out.with_name(f"{items_out.name}.unfinished")
+
+
 def _with_progress(what: str, items: int, work: Callable[[Callable[[], None]], Any]) -> Any:
     """`work` with a tick for every item; warnings become single lines on stderr."""
-    import sys
+    from reactdist.data.pool import progress
+
+    with _warnings_in_lines(), progress(items, what) as tick:
+        return work(tick)
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """What is warned of is said once each on stderr."""
     import warnings
 
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    with progress, warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        task = progress.add_task(what, total=items)
-        result = work(lambda: progress.advance(task))
+        yield
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         typer.echo(f"reactdist: {message}", err=True)
-    return result
 
 
 def _print_json(

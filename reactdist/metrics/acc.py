@@ -29,6 +29,11 @@ class RealClips:
     clips: Centred
     neighbours: np.ndarray
 
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return int(self.clips.values.shape[2])
+
 
 def real_clips(inputs: Inputs) -> RealClips:
     """The listeners of `inputs` centred: 25 x N x T float32 in memory."""

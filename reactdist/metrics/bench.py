@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from reactdist.metrics.inputs import Inputs, Item, check_inputs
 from reactdist.metrics.plain import PLAIN
 from reactdist.metrics.registry import Metric
 from reactdist.metrics.suite import METRICS
-from reactdist.schema import AU_SLICE, EXPRESSION_SLICE, NUM_SAMPLES
+from reactdist.schema import AU_SLICE, EXPRESSION_SLICE, NUM_ATTRIBUTES, NUM_SAMPLES
 
 PUBLISHED = ("FRCorr", "FRDist", "FRDiv", "FRVar", "FRDvs", "FRSyn")
 """The suite whose total is compared: ACC is ours and nobody else computes it."""
@@ -71,17 +72,50 @@ def made_up(
     a softmax. Neighbours differ as real ones do, which is what pruning lives on.
     """
     generator = np.random.default_rng(seed)
-    matrix = np.eye(items, dtype=bool)
-    for row in range(items):
-        others = np.delete(np.arange(items), row)
-        matrix[row, generator.choice(others, min(neighbours, items) - 1, replace=False)] = True
-    predictions = _motion(generator, items, samples, frames)
-    listeners, speakers = _motion(generator, items, frames), _motion(generator, items, frames)
+    matrix = _neighbours(generator, items, neighbours)
+    predictions = motion(generator, items, samples, frames)
+    listeners, speakers = motion(generator, items, frames), motion(generator, items, frames)
     return check_inputs(predictions, listeners, speakers, matrix)
 
 
-def _motion(generator: np.random.Generator, *shape: int) -> np.ndarray:
-    """(*shape, 25) float32."""
+def write_problem(
+    folder: Path,
+    made: Callable[..., np.ndarray],
+    *,
+    items: int,
+    samples: int,
+    frames: int,
+    neighbours: int,
+    seed: int = 0,
+    on_item: Callable[[], None] = lambda: None,
+) -> None:
+    """predictions, listeners, speakers and neighbours as npy files that `reactdist score` takes.
+
+    made: `motion` or `noise`, called an item at a time: the files may exceed the memory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    np.save(folder / "neighbours.npy", _neighbours(generator, items, neighbours))
+    shapes = {"predictions": (samples, frames), "listeners": (frames,), "speakers": (frames,)}
+    files = {
+        name: np.lib.format.open_memmap(
+            folder / f"{name}.npy", "w+", np.float32, (items, *shape, NUM_ATTRIBUTES)
+        )
+        for name, shape in shapes.items()
+    }
+    for item in range(items):
+        for name, shape in shapes.items():
+            files[name][item] = made(generator, *shape)
+        on_item()
+
+
+def noise(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    """(*shape, 25) float32, uniform in [0, 1): nothing about it can be pruned."""
+    return generator.random((*shape, NUM_ATTRIBUTES), np.float32)
+
+
+def motion(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    """(*shape, 25) float32 that moves as people do (see `made_up`)."""
     walk = np.cumsum(generator.normal(size=(*shape, 25)), axis=-2) * 0.05
     walk += generator.normal(size=(*shape[:-1], 1, 25)) - walk.mean(axis=-2, keepdims=True)
     attributes = np.tanh(walk).astype(np.float32)
@@ -89,6 +123,15 @@ def _motion(generator: np.random.Generator, *shape: int) -> np.ndarray:
     weights = np.exp(walk[..., EXPRESSION_SLICE])
     attributes[..., EXPRESSION_SLICE] = weights / weights.sum(axis=-1, keepdims=True)
     return attributes
+
+
+def _neighbours(generator: np.random.Generator, items: int, neighbours: int) -> np.ndarray:
+    """(N, N) bool, `neighbours` a row, the diagonal among them."""
+    matrix = np.eye(items, dtype=bool)
+    for row in range(items):
+        others = np.delete(np.arange(items), row)
+        matrix[row, generator.choice(others, min(neighbours, items) - 1, replace=False)] = True
+    return matrix
 
 
 def _row(metric: Metric, inputs: Inputs) -> Row:

@@ -41,11 +41,9 @@ class AcrossItems:
         )
 
     @property
-    def frdvs(self) -> float:
-        """FRDvs of the set; NaN for fewer than two items."""
-        if self.count < 2:
-            return float("nan")
-        return 2 * self.spread / ((self.count - 1) * self.mean.size)
+    def num_frames(self) -> int:
+        """T."""
+        return int(self.mean.shape[1])
 
 
 def _squared(values: np.ndarray) -> float:

@@ -79,12 +79,13 @@ class Inputs:
             listeners=np.stack(
                 [self.listener(int(j)) for j in np.flatnonzero(self.neighbours[row])]
             ),
-            speaker=self._read(self.speakers, row, "speakers"),
+            speaker=self.speaker(row),
         )
 
     def sample(self, block_row: int) -> np.ndarray:
         """(K, T, 25): the predictions of the item at `block_row`."""
-        values = self._read(self.predictions, block_row, "predictions")
+        row = int(self.rows[block_row])
+        values = self._read(self.predictions, block_row, "predictions", row)
         if self.binarize_au:
             values = values.copy()
             values[..., AU_SLICE] = values[..., AU_SLICE] >= AU_THRESHOLD
@@ -94,13 +95,19 @@ class Inputs:
         """(T, 25): the real reaction of item `row` of all N."""
         return self._read(self.listeners, row, "listeners")
 
-    def _read(self, clips: Clips, row: int, name: str) -> np.ndarray:
+    def speaker(self, row: int) -> np.ndarray:
+        """(T, 25): the speaker of item `row` of all N."""
+        return self._read(self.speakers, row, "speakers")
+
+    def _read(self, clips: Clips, row: int, name: str, item: int | None = None) -> np.ndarray:
         values = np.asarray(clips[row])[..., : self.num_frames, :]
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float32)
         if not np.isfinite(values).all():
             raise InputError(
-                "holds NaN or infinity", where=f"{name}[{row}]", fix="find what produced it"
+                "holds NaN or infinity",
+                where=f"{name}[{row if item is None else item}]",
+                fix="find what produced it",
             )
         return values
 

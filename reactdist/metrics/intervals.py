@@ -134,12 +134,15 @@ def metric_intervals(
     """Interval of every metric of a `score_items` table (N rows), FRDvs by the jackknife.
 
     predictions (N,K,T,25) are those that were scored, with the same `binarize_au` and on the first
-    `frames` frames (default all); sessions (N,) are labels in the table's order.
+    `frames` frames (default all); None leaves FRDvs without interval. sessions (N,) are labels in
+    the table's order.
     """
     intervals = {}
     for name in table.select_dtypes("float").columns:
         values = table[name].to_numpy()
         if name == "FRDvs":
+            if predictions is None:
+                continue
             left_out = leave_one_session_out(
                 predictions, sessions, frames=frames, binarize_au=binarize_au
             )

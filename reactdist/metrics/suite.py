@@ -7,14 +7,15 @@ Items are independent once what spans them (`Metric.prepare`) is known, so they 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reactdist.errors import InputError
-from reactdist.metrics.acc import acc, real_clips
+from reactdist.metrics.acc import RealClips, acc, real_clips
 from reactdist.metrics.frcorr import frcorr
 from reactdist.metrics.frdist import frdist
 from reactdist.metrics.frdiv import frdiv
@@ -92,6 +93,7 @@ def score_items(
     *,
     rows: Sequence[int] | np.ndarray | None = None,
     across: AcrossItems | None = None,
+    real: RealClips | None = None,
     binarize_au: bool = False,
     threads: int | None = None,
     device: str = "cpu",
@@ -107,6 +109,7 @@ def score_items(
         rows: (B,) for a block of a larger set: `predictions` is (B, K, T, 25), the items `rows`
             of the N; the others are whole. FRDvs then compares the items of the block, unless
         across: `summarise(...)` of every block, added up, is given.
+        real: what ACC needs of the truth, `centre_truth(...)`, where many blocks share it.
         binarize_au: action units of the predictions become 0 or 1 at 0.5 first.
         threads: default OMP_NUM_THREADS, else the processors this process may use.
         device: where DTW runs: "cpu", or a torch device such as "cuda" (all pairs at once, within
@@ -122,7 +125,7 @@ def score_items(
     inputs = check_inputs(
         predictions, listeners, speakers, neighbours, rows=rows, binarize_au=binarize_au
     )
-    whole = _prepare(chosen, inputs, across)
+    whole = _prepare(chosen, inputs, {"FRDvs": across, "ACC": real})
     there = {
         metric.name: metric.on_device(inputs, device)
         for metric in chosen
@@ -153,6 +156,19 @@ def summarise(
     """
     inputs = check_predictions(predictions, frames=frames, binarize_au=binarize_au)
     return across_items(inputs)
+
+
+def centre_truth(listeners: Any, neighbours: Any, *, frames: int | None = None) -> RealClips:
+    """What ACC needs of the truth: made once, where `score_items` is called block by block.
+
+    listeners (N,T,25), neighbours (N,N); frames: the first frames only.
+    """
+    listeners = as_clips(listeners)
+    nothing = np.broadcast_to(np.float32(0), (listeners.shape[0], 1, *listeners.shape[1:]))
+    inputs = check_inputs(nothing, listeners, listeners, neighbours)
+    return real_clips(
+        replace(inputs, num_frames=min(inputs.num_frames, frames or inputs.num_frames))
+    )
 
 
 def reduce_items(table: pd.DataFrame, num_samples: int) -> dict[str, float]:
@@ -190,21 +206,21 @@ def default_threads() -> int:
 
 
 def _prepare(
-    metrics: Iterable[Metric], inputs: Inputs, across: AcrossItems | None
+    metrics: Iterable[Metric], inputs: Inputs, given: Mapping[str, AcrossItems | RealClips | None]
 ) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for metric in metrics:
-        if metric.prepare is None:
-            whole[metric.name] = None
-        elif metric.name == "FRDvs" and across is not None:
-            if across.mean.shape[1] != inputs.num_frames:
-                raise InputError(
-                    f"`across` is of {across.mean.shape[1]} frames, {inputs.num_frames} are scored",
-                    fix=f"summarise(..., frames={inputs.num_frames})",
-                )
-            whole[metric.name] = across
+        known = given.get(metric.name)
+        if known is None:
+            whole[metric.name] = metric.prepare(inputs) if metric.prepare else None
+        elif known.num_frames != inputs.num_frames:
+            raise InputError(
+                f"what {metric.name} was given is of {known.num_frames} frames, "
+                f"{inputs.num_frames} are scored",
+                fix=f"make it with frames={inputs.num_frames}",
+            )
         else:
-            whole[metric.name] = metric.prepare(inputs)
+            whole[metric.name] = known
     return whole
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -194,10 +195,11 @@ def train_and_score(
     steps = train(run, tracking=f"sqlite:///{out.resolve()}/mlflow.db")["step"]
     train_s = time.perf_counter() - started
     torch.set_num_threads(max(1, int(run.workers.cpus)))
-    evaluated = evaluate_model(
-        run.folder / "best", shards, "test",
-        frames=settings.score_frames, baselines=(), control=True,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=run.folder) as scratch:  # only the scores are wanted
+        evaluated = evaluate_model(
+            run.folder / "best", shards, "test", Path(scratch) / "test",
+            frames=settings.score_frames, baselines=(), control=True,
+        )  # fmt: skip
     metrics = {
         **evaluated.scores[MODEL].metrics,
         OTHERS: evaluated.scores[SWAPPED].metrics["FRCorr"],

@@ -20,6 +20,7 @@ from tests.conftest import small_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 
 
 def free_ports(count: int) -> list[int]:
@@ -42,6 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "GCS_ADDRESS": f"127.0.0.1:{port}",
     }
     subprocess.run(
         [
@@ -83,6 +85,46 @@ def test_training_as_a_job_of_a_cluster(
     assert "2 worker(s)" in (tmp_path / "runs" / "small" / "log" / "rank-0.log").read_text()
     assert json.loads((tmp_path / "runs" / "small" / "finished.json").read_text())["step"] > 0
     assert done.stdout.strip().splitlines()[-1].startswith("raysubmit_")
+
+
+def test_evaluating_as_a_job_of_a_cluster(
+    cluster: dict[str, str], small_shards: str, small_model: Path, tmp_path: Path
+) -> None:
+    arguments = [
+        "evaluate", str(small_model), "--shards", small_shards, "--split", "train", "--frames",
+        "40", "--samples", "2", "--block-items", "3", "--tracking", f"sqlite:///{tmp_path}/m.db",
+    ]  # fmt: skip
+    reactdist = [sys.executable, "-m", "reactdist.cli"]
+    submit = [*reactdist, "submit", "--follow", *arguments, "--out", "on-cluster"]
+    job = subprocess.run(
+        submit, env=cluster, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert job.returncode == 0, job.stdout[-2000:] + job.stderr[-2000:]
+    assert "scoring: " in job.stdout  # a job says how far it is; one process alone does not
+    here = subprocess.run(
+        [*reactdist, *arguments, "--out", "here"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert here.returncode == 0, here.stderr[-2000:]
+    assert "scoring: " not in here.stderr
+    for file in sorted((tmp_path / "here").rglob("*.parquet")):
+        there = tmp_path / "on-cluster" / file.relative_to(tmp_path / "here")
+        assert there.read_bytes() == file.read_bytes(), file.name
+    documents = [
+        json.loads((tmp_path / out / "evaluation.json").read_text())
+        for out in ("here", "on-cluster")
+    ]
+    assert documents[0]["scores"] == documents[1]["scores"]
+    # jobs/evaluate.py is the same command; nothing but the cluster's own variable says "on Ray".
+    script = [sys.executable, str(ROOT / "jobs" / "evaluate.py"), *arguments[1:], "--out", "script"]
+    address = {**cluster, "RAY_ADDRESS": cluster["GCS_ADDRESS"]}
+    done = subprocess.run(
+        script, env=address, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "scoring: " in done.stderr
+    stored = json.loads((tmp_path / "script" / "evaluation.json").read_text())
+    assert stored["scores"] == documents[0]["scores"]
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """`reactdist score` as people run it: their files, their mistakes."""
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import typer
@@ -12,10 +17,12 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 from reactdist.errors import InputError
+from reactdist.evaluate.blocks import Block, Runner, Scoring, Work, run_here
 from reactdist.evaluate.frame_files import read_frames
 from reactdist.evaluate.predictions import write_predictions
 from reactdist.evaluate.score import score_command
-from reactdist.metrics import score
+from reactdist.evaluate.score_files import score_files
+from reactdist.metrics import score, score_items
 from reactdist.metrics.frrea import frrea
 
 app = typer.Typer()
@@ -152,13 +159,63 @@ def test_intervals_over_sessions(files, tmp_path) -> None:
 
 
 def test_values_of_every_item_can_be_kept(files, tmp_path) -> None:
-    import pandas as pd
-
     printed = _scores(files, "--items-out", str(tmp_path / "items.parquet"))
     table = pd.read_parquet(tmp_path / "items.parquet")
     assert table["item"].tolist() == list(range(6))
     assert "its folder" in _error(files, "--items-out", str(tmp_path / "none" / "items.parquet"))
     assert table["FRCorr"].mean() == pytest.approx(printed["FRCorr"])
+
+
+def test_scoring_by_blocks_is_the_same_and_goes_on_after_a_kill(arrays, files, tmp_path) -> None:
+    paths, kept_in = list(files.values()), tmp_path / "kept"
+    run: list[int] = []
+
+    def killed_at(stop: int, work: Work, blocks: Sequence[Block]) -> Iterator[tuple[Block, Any]]:
+        for block, result in run_here(work, blocks):
+            if isinstance(work, Scoring):
+                if block.number == stop:
+                    raise KeyboardInterrupt
+                run.append(block.number)
+            yield block, result
+
+    def table(stop: int = 9, **more: Any) -> pd.DataFrame:
+        run.clear()
+        runner = partial(killed_at, stop)
+        return score_files(*paths, kept_in=kept_in, block_items=2, runner=runner, **more)
+
+    expected = score_items(*arrays.values())
+    with pytest.raises(KeyboardInterrupt):
+        table(stop=1)
+    pd.testing.assert_frame_equal(table(), expected, rtol=1e-9, atol=0)
+    assert run == [1, 2]
+    table()
+    assert run == []
+    binary = table(binarize_au=True, metrics=["FRVar", "FRDvs"])
+    assert run == [0, 1, 2]
+    expected = score_items(*arrays.values(), ["FRVar", "FRDvs"], binarize_au=True)
+    pd.testing.assert_frame_equal(binary, expected, rtol=1e-9, atol=0)
+    np.save(files["predictions"], arrays["predictions"] / 2)
+    table()
+    assert run == [0, 1, 2]
+
+
+def test_a_cluster_takes_the_blocks_where_one_is_asked_for(files, tmp_path) -> None:
+    asked = []
+
+    def cluster(address: str | None, ray: bool) -> AbstractContextManager[Runner]:
+        asked.append((address, ray))
+        return nullcontext(run_here)
+
+    words = [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    out = tmp_path / "items.parquet"
+    more = ["--json", "--address", "head:6379", "--items-out", str(out)]
+    result = CliRunner().invoke(app, [*words, *more], obj=cluster)
+    assert result.exit_code == 0, result.output
+    assert asked == [("head:6379", False)]
+    assert json.loads(result.stdout) == _scores(files)  # one block: not a bit differs
+    assert out.exists()
+    assert not list(tmp_path.glob("*.unfinished"))
+    assert "are for this process" in _error(files, "--ray", "--threads", "2")
 
 
 def test_realism_from_frames(files, tmp_path, monkeypatch) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tslearn.metrics import dtw
 
 from reactdist.metrics import score
@@ -23,6 +25,31 @@ def test_every_metric_agrees(seed, frames, clips, neighbours) -> None:
     assert set(plain) == set(PLAIN) <= set(fast)
     for name, value in plain.items():
         assert fast[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, ...]:
+    """Any small problem: steps, still stretches, ties, constant attributes, other levels."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    items, samples = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    frames = draw(st.integers(52, 70))
+    still, levels = draw(st.floats(0, 1)), draw(st.sampled_from([2, 5, 1000]))
+
+    def clip(*shape: int) -> np.ndarray:
+        values = generator.integers(0, levels, (*shape, frames, 25)) / levels
+        stops = generator.random((*shape, 1, 25)) < still  # attributes that never move
+        return np.where(stops, values[..., :1, :], values).astype(np.float32)
+
+    matrix = np.eye(items, dtype=bool) | (generator.random((items, items)) < 0.5)
+    return clip(items, samples), clip(items), clip(items), matrix
+
+
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@given(problems())
+def test_every_metric_agrees_on_any_problem(problem) -> None:
+    fast, plain = score(*problem), plain_score(*problem)
+    for name, value in plain.items():
+        assert fast[name] == pytest.approx(value, rel=1e-5, abs=1e-9, nan_ok=True), name
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
