@@ -16,6 +16,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 JOBS = ("build", "train", "tune", "evaluate", "promote")
 _FORWARDED = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _POLL_S = 1.0
+_START_S = 60.0
+"""How long a starting cluster is waited for."""
 
 
 def submit(
@@ -38,9 +40,7 @@ def submit(
         raise InputError(f"unknown job {job!r}", fix="one of " + ", ".join(JOBS))
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
     client = _client(address)
-    job_id: str = client.submit_job(
-        entrypoint=entrypoint(job, arguments), runtime_env={"env_vars": dict(_environment())}
-    )
+    job_id = _submitted(client, entrypoint(job, arguments), address)
     if follow:
         _follow(client, job_id)
     return job_id
@@ -51,6 +51,28 @@ def entrypoint(job: str, arguments: Sequence[str]) -> str:
     command = ["data", "build"] if job == "build" else [job]
     words = [sys.executable, "-m", "reactdist.cli", *command, *arguments]
     return f"cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(words)}"
+
+
+def _submitted(client: Any, line: str, address: str) -> str:
+    """The job's id; a cluster that has just started may not take jobs yet."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            job_id: str = client.submit_job(
+                entrypoint=line, runtime_env={"env_vars": dict(_environment())}
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error):
+                raise
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"the cluster has taken no job for {_START_S:.0f} s",
+                    where=address,
+                    fix="see whether its head node runs a dashboard agent: `ray status`",
+                ) from None
+            time.sleep(_POLL_S)
+        else:
+            return job_id
 
 
 def _environment() -> Mapping[str, str]:

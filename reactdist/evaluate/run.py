@@ -101,6 +101,7 @@ def evaluate_model(
         InputError: model and shards do not fit each other.
     """
     check_fits(folder, shards, split)
+    out = out.absolute()  # workers are in folders of their own
     chosen = validation_items(len(shards.items(split)), items, seed)
     truth = Truth.read(shards, split, frames)
     draw = Draw(shards, split, frames, num_samples, seed)
