@@ -104,13 +104,17 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved study and its cost, run nothing.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the settings the study of this name has."),
+    ] = False,
     address: Address = None,
     tracking: Tracking = None,
 ) -> None:
     """Search for good settings, or resume a search with the same command."""
     from reactdist.tune.command import run
 
-    run(config, overrides or [], dry_run, address, tracking)
+    run(config, overrides or [], dry_run, address, tracking, resume)
 
 
 @app.command()

@@ -105,10 +105,17 @@ def search_of(study: StudyResult) -> Search:
             steps=[step for step, _ in trial.curve],
             values=[value for _, value in trial.curve],
             stopped_early=trial.stopped_early,
+            metrics=trial.metrics,
         )
         for trial in sorted(study.trials, key=lambda trial: trial.number)
     ]
-    return Search(trials, step_name="optimizer step", chosen=study.best.trial)
+    return Search(
+        trials,
+        step_name="optimizer step",
+        chosen=study.best.trial,
+        pareto=study.pareto,
+        pareto_metrics=study.pareto_metrics,
+    )
 
 
 def _reactions(evaluated: Evaluated, shards: Shards) -> list[Reaction]:

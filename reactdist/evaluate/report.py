@@ -77,6 +77,8 @@ class Trial:
     values: Sequence[float]
     """Objective at each step, higher is better; NaN is left out."""
     stopped_early: bool = False
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Challenge metrics at its best evaluation; those that are traded off are shown."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Search:
     """Keys of `Trial.params` to plot the objective against; empty for all that vary."""
     chosen: str = ""
     """Name of the trial that was chosen, marked in the figures."""
+    pareto: Sequence[str] = ()
+    """Names of the trials that no other beats in all of `pareto_metrics`."""
+    pareto_metrics: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> max or min."""
 
 
 @dataclass(frozen=True)

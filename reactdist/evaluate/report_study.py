@@ -22,6 +22,7 @@ from reactdist.evaluate.report_figures import (
     house_style,
     varying_params,
 )
+from reactdist.evaluate.report_style import MODEL, MUTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,8 @@ CAPTIONS = {
     "parallel_coordinates": "A line a trial, from its objective through its settings.",
     "slice": "Objective against each searched setting; darker points are later trials.",
     "contour": "Objective over pairs of settings, interpolated between the trials (dots).",
+    "pareto": "Two metrics of every trial at its best evaluation; no trial is better in both than "
+    "one of the Pareto set (dark, joined).",
 }
 
 
@@ -47,7 +50,7 @@ def write_study_plots(folder: Path, search: Search) -> list[Path]:
     table = trials_table(search)
     csv = folder / "trials.csv"
     table.to_csv(csv, index=False)
-    plots = [_curves(folder, search), *_optuna_plots(folder, search)]
+    plots = [_curves(folder, search), *_optuna_plots(folder, search), *_pareto(folder, search)]
     body = "".join(figure(_embedded(plot), CAPTIONS[plot.stem]) for plot in plots)
     html = page(
         f"Study: {search.objective}",
@@ -58,7 +61,8 @@ def write_study_plots(folder: Path, search: Search) -> list[Path]:
 
 
 def trials_table(search: Search) -> pd.DataFrame:
-    """A row a trial, best first: name, best objective, steps, stopped_early, its settings."""
+    """A row a trial, best first: name, best objective, steps, stopped_early, the metrics that are
+    traded off and whether it is in their Pareto set, its settings."""
     import pandas as pd
 
     rows = [
@@ -67,6 +71,8 @@ def trials_table(search: Search) -> pd.DataFrame:
             search.objective: best_value(trial.values),
             search.step_name: trial.steps[-1] if len(trial.steps) else 0,
             "stopped_early": trial.stopped_early,
+            **{name: trial.metrics.get(name, math.nan) for name in search.pareto_metrics},
+            **({"pareto": trial.name in search.pareto} if search.pareto_metrics else {}),
             **trial.params,
         }
         for trial in search.trials
@@ -109,6 +115,33 @@ def _optuna_plots(folder: Path, search: Search) -> list[Path]:
             plt.close(fig)
             written.append(path)
     return written
+
+
+def _pareto(folder: Path, search: Search) -> list[Path]:
+    """The first two metrics that are traded off against each other."""
+    names = list(search.pareto_metrics)[:2]
+    points = {
+        trial.name: [trial.metrics.get(name, math.nan) for name in names] for trial in search.trials
+    }
+    points = {name: point for name, point in points.items() if all(map(math.isfinite, point))}
+    if len(names) < 2 or len(points) < 2:
+        return []
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    path = folder / "pareto.png"
+    with house_style():
+        figure, axes = plt.subplots(figsize=(6.0, 4.0))
+        every = zip(*points.values(), strict=True)
+        axes.plot(*every, color=MUTED, marker="o", markersize=5, linestyle="none")
+        best = sorted(points[name] for name in search.pareto if name in points)
+        axes.plot(*zip(*best, strict=True), color=MODEL, marker="o", markersize=6, linewidth=1)
+        for axis, name in ((axes.xaxis, names[0]), (axes.yaxis, names[1])):
+            better = "higher" if search.pareto_metrics[name] == "max" else "lower"
+            axis.set_label_text(f"{name} ({better} is better)")
+        figure.savefig(path, dpi=_DOTS_PER_INCH, bbox_inches="tight")
+        plt.close(figure)
+    return [path]
 
 
 def _as_optuna(search: Search, names: list[str]) -> Study:

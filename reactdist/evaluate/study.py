@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ class TrialResult:
     error: str
     curve: list[tuple[int, float]]
     """(optimizer steps, objective) of every evaluation."""
+    end: str = "finished"
+    """finished, stopped early (by the scheduler), failed, cut off (by the end of the search)."""
+    hours: float = 0.0
+    """Time it held its place."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,17 @@ class StudyResult:
     max_steps: int
     """Optimizer steps of a trial that nobody stops."""
     wall_s: float
+    """Of the command that ended it."""
     trials: list[TrialResult]
+    core_hours: float = 0.0
+    """Cores that each trial reserved times the time it held them, up to its last report."""
+    gpu_hours: float = 0.0
+    ended_by: str = ""
+    """The limit that ended the search before all trials were run."""
+    pareto: list[str] = field(default_factory=list)
+    """Trials that no other beats in all of `pareto_metrics`, at each one's best evaluation."""
+    pareto_metrics: dict[str, str] = field(default_factory=dict)
+    """Metric -> max or min."""
 
     @property
     def best(self) -> TrialResult:
@@ -55,8 +69,12 @@ class StudyResult:
     def write(self, folder: Path) -> Path:
         """Store as study.json."""
         path = folder / STUDY_FILE
-        path.write_text(json.dumps(asdict(self), indent=1))
+        path.write_text(self.text())
         return path
+
+    def text(self) -> str:
+        """The JSON document."""
+        return json.dumps(asdict(self), indent=1)
 
 
 def read_study(folder: Path) -> StudyResult:

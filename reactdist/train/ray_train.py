@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,19 @@ class RayTrainReporter:
 
 
 def train_on_ray(
-    settings: TrainSettings, uri: str, *, address: str | None = None, verbose: bool = False
+    settings: TrainSettings,
+    uri: str,
+    *,
+    address: str | None = None,
+    parent_run_id: str | None = None,
+    kind: str = "train",
+    callbacks: Sequence[Any] = (),
 ) -> None:
     """Run the group until it is done; lost workers are replaced up to `workers.max_failures`.
+
+    Args:
+        parent_run_id, kind: of the MLflow run, see `train_here`.
+        callbacks: Ray Train's, told of every report.
 
     Raises:
         NonFiniteLoss, Preempted, InputError: what a worker ended with.
@@ -66,7 +76,11 @@ def train_on_ray(
         count: Any = (workers.min_count, workers.count) if workers.min_count else workers.count
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"settings": resolved(settings), "uri": uri},
+            train_loop_config={
+                "settings": resolved(settings),
+                "uri": uri,
+                "tracked_as": {"parent_run_id": parent_run_id, "kind": kind},
+            },
             torch_config=TorchConfig(
                 backend="nccl" if use_gpu else "gloo", timeout_s=int(workers.hang_timeout_s)
             ),
@@ -77,6 +91,7 @@ def train_on_ray(
                 name="ray_train",
                 storage_path=str(settings.folder.resolve()),
                 failure_config=FailureConfig(max_failures=workers.max_failures),
+                callbacks=list(callbacks),
             ),
         )
         try:
@@ -104,7 +119,9 @@ def _worker(config: Mapping[str, Any]) -> None:
     try:
         if context.get_world_rank() == 0:
             shards = Shards.open(settings.data.shards)
-            train_here(settings, config["uri"], shards, reporters=[reporter])
+            train_here(
+                settings, config["uri"], shards, reporters=[reporter], **config["tracked_as"]
+            )
         else:
             quiet_libraries()
             run_worker(settings, pick_device(settings.workers.gpu), [reporter])

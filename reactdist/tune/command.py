@@ -19,6 +19,7 @@ def run(
     dry_run: bool,
     address: str | None,
     tracking: str | None,
+    resume: bool = False,
 ) -> None:
     """Resolve the study, run it, show its trials."""
     study = load(StudySettings, config, overrides)
@@ -31,16 +32,21 @@ def run(
         return
     from reactdist.tune.search import study_folder, tune
 
-    result = tune(study, tracking=tracking, address=address)
+    result = tune(study, tracking=tracking, address=address, resume=resume)
     out.print(trials_table(result))
     stopped = sum(trial.stopped_early for trial in result.trials)
     steps = sum(trial.train_steps for trial in result.trials)
     everything = result.max_steps * len(result.trials)
     out.print(
         f"{len(result.trials)} trials in {result.wall_s:.0f} s, {stopped} stopped early: "
-        f"{steps} of {everything} optimizer steps; best {result.best.trial}",
-        highlight=False,
+        f"{steps} of {everything} optimizer steps; best {result.best.trial}"
     )
+    gpus = f"{result.gpu_hours:.3g} GPU-hours, " if result.gpu_hours else ""
+    out.print(f"trials held {gpus}{result.core_hours:.3g} core-hours")
+    if result.ended_by:
+        out.print(f"ended before all trials were run: {result.ended_by}")
+    tradeoff = " and ".join(f"{how}. {name}" for name, how in result.pareto_metrics.items())
+    out.print(f"*: no other trial is better in {tradeoff} together (Pareto set)")
     out.print(f"study: {study_folder(study)}")
 
 
@@ -51,18 +57,19 @@ def trials_table(result: StudyResult) -> Table:
     keys = list(result.trials[0].config) if result.trials else []
     for key in keys:
         view.add_column(key.split(".")[-1], justify="right")
-    for name in ("objective", "FRCorr", "FRDist", "epochs", "steps"):
+    shown = list(dict.fromkeys(["FRCorr", "FRDist", *result.pareto_metrics]))
+    for name in ("objective", *shown, "epochs", "steps"):
         view.add_column(name, justify="right")
     view.add_column("end")
     for trial in result.trials:
-        end = "failed" if trial.error else "stopped" if trial.stopped_early else "finished"
+        mark = "*" if trial.trial in result.pareto else ""
         view.add_row(
-            trial.trial.removeprefix("trial-"),
+            trial.trial + mark,
             *(short(trial.config.get(key)) for key in keys),
             short(trial.objective),
-            *(short(trial.metrics.get(name)) for name in ("FRCorr", "FRDist")),
+            *(short(trial.metrics.get(name)) for name in shown),
             str(trial.epochs),
             str(trial.train_steps),
-            end,
+            trial.end,
         )
     return view

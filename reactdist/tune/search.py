@@ -1,38 +1,57 @@
-"""Ray Tune adapter: a study from settings to ranked trials, resumed by the same command."""
+"""A study from settings to ranked trials on Ray Tune; the same command resumes it."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
-import math
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reactdist.config import flatten, resolved, to_yaml
+import yaml
+
+from reactdist.config import flatten, parse, resolved, to_yaml
 from reactdist.data.shards import Shards
 from reactdist.distributed.session import ray_session
-from reactdist.errors import InputError, ReactdistError
-from reactdist.evaluate.objective import OBJECTIVE
-from reactdist.evaluate.page import search_of
-from reactdist.evaluate.report_study import write_study_plots
-from reactdist.evaluate.study import STUDY_FILE, StudyResult, TrialResult
+from reactdist.errors import InputError
+from reactdist.evaluate.study import STUDY_FILE, StudyResult, read_study
 from reactdist.tracking import Run, git_state, open_run, prepare, tracking_uri
 from reactdist.train.keeper import identity_of, refuse_other_settings
 from reactdist.train.preflight import check_run
+from reactdist.tune.journal import JOURNAL, Journal, TrialRecord
+from reactdist.tune.limits import limit_reached
+from reactdist.tune.places import Needs, is_group, needs_of, trials_at_a_time
+from reactdist.tune.results import close_trials, log_study, refuse_all_failed, study_result
 from reactdist.tune.settings import StudySettings
-from reactdist.tune.space import check_space, tune_space
-from reactdist.tune.trial import FAILED, run_trial
+from reactdist.tune.space import check_space, num_trials
+from reactdist.tune.trial import run_trial
+from reactdist.tune.warm_start import earlier_trials
 
 log = logging.getLogger("reactdist.tune")
-TIME = "epoch"
-"""What ASHA counts: an epoch of the run itself; Tune's own count restarts on resume."""
+
+_FREE = (
+    "base.output", "base.data.shards", "base.data.workers", "trials", "limits.",
+    "trial.max_concurrent", "trial.max_failures",
+)  # fmt: skip
+"""Settings that may differ when a study is resumed: where it computes, and how long."""
 
 
 def tune(
-    study: StudySettings, *, tracking: str | None = None, address: str | None = None
+    study: StudySettings,
+    *,
+    tracking: str | None = None,
+    address: str | None = None,
+    resume: bool = False,
 ) -> StudyResult:
-    """Run (or resume) a study.
+    """Run (or resume) a study; a finished one gives the result it has.
+
+    Args:
+        resume: go on with the settings that an earlier study of this name has, whatever `study`
+            says besides its name and place.
 
     Raises:
         InputError: the space, the data, the cluster or an earlier study of this name do not fit.
@@ -40,33 +59,97 @@ def tune(
     """
     uri = tracking_uri(tracking)
     study = study.model_copy(update={"base": study.base.absolute()})
+    if resume:
+        study = stored_settings(study)
     check_space(study)
     shards = check_run(study.base)
-    folder = _prepare_folder(study)
-    prepare(uri)
+    earlier = earlier_trials(study)
+    folder = study_folder(study)
+    with _alone_in(folder):
+        journal = Journal(folder / JOURNAL)
+        if journal.trials:
+            _refuse_other_study(study)
+        if (folder / STUDY_FILE).exists() and num_trials(study) <= len(journal.ended):
+            return read_study(folder)
+        prepare(uri)
+        with ray_session(address, num_cpus=_local_cores(study), dashboard=is_group(study)):
+            needs, places = _check_cluster(study)
+            # Nothing was written before this study was known to be possible.
+            (folder / "study.yaml").write_text(to_yaml(study))
+            plan = Plan(study, journal, earlier, needs, places)
+            return _search(plan, uri, shards)
+
+
+def study_folder(study: StudySettings) -> Path:
+    """Where a study keeps its files."""
+    return study.base.output / study.study
+
+
+def stored_settings(study: StudySettings) -> StudySettings:
+    """The settings of the study of this name that is there; what differs is said.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = study_folder(study) / "study.yaml"
+    if not path.exists():
+        raise InputError("no study to resume", where=path, fix="leave --resume out to start one")
+    stored = parse(StudySettings, yaml.safe_load(path.read_text()), where=path)
+    try:
+        refuse_other_settings(study, path, free=("base.output", "base.data.shards"))
+    except InputError as error:
+        log.warning("going on with the stored settings: %s", error.what)
+    # Where the study is now, which need not be where it began.
+    data = stored.base.data.model_copy(update={"shards": study.base.data.shards})
+    base = stored.base.model_copy(update={"output": study.base.output, "data": data})
+    return stored.model_copy(update={"base": base})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search needs to know besides where it is tracked."""
+
+    study: StudySettings
+    journal: Journal
+    earlier: list[TrialRecord]
+    """Trials of the study it is warm-started from."""
+    needs: Needs
+    places: int
+    """Trials at a time."""
+
+    def limit_reached(self) -> str:
+        """Which limit ends the search now; empty while none does."""
+        return limit_reached(self.study.limits, self.journal, self.needs)
+
+    @property
+    def left(self) -> int:
+        """Trials to run."""
+        return num_trials(self.study) - len(self.journal.ended)
+
+
+def _search(plan: Plan, uri: str, shards: Shards) -> StudyResult:
+    """Run what is left, under the study's own MLflow run; its result."""
+    study, journal = plan.study, plan.journal
+    folder = study_folder(study)
     parent = _open_parent(study, uri, shards)
     started = time.perf_counter()
     status: Any = "FAILED"
     try:
-        with ray_session(address, num_cpus=os.cpu_count()):
-            _check_places(study)
-            grid = _fit(study, uri, parent.run_id, folder)
-            results = [_result(study, number, result) for number, result in enumerate(grid)]
-        result = StudyResult(
-            study.study,
-            parent.run_id,
-            _max_steps(study, shards),
-            time.perf_counter() - started,
-            sorted(results, key=lambda r: -r.objective if r.objective == r.objective else math.inf),
+        if plan.left > 0 and not plan.limit_reached():
+            _fit(plan, uri, parent.run_id)
+        result = study_result(
+            study,
+            journal,
+            plan.needs,
+            run_id=parent.run_id,
+            max_steps=_max_steps(study, shards),
+            wall_s=time.perf_counter() - started,
+            ended_by=plan.limit_reached(),
         )
+        close_trials(study, uri, result)
+        log_study(parent, folder, result, len(journal.ended))
+        refuse_all_failed(result, folder)
         result.write(folder)
-        _close_trials(study, uri, result)
-        _log_study(parent, folder, result)
-        if not results or math.isnan(result.best.objective) or result.best.objective <= FAILED:
-            reasons = {r.error for r in results if r.error} or {"no trial reported"}
-            raise ReactdistError(
-                f"every trial failed: {'; '.join(sorted(reasons))[:400]}", where=folder
-            )
         status = "FINISHED"
         return result
     except KeyboardInterrupt:
@@ -76,140 +159,128 @@ def tune(
         parent.finish(status)
 
 
-def study_folder(study: StudySettings) -> Path:
-    """Where a study keeps its files."""
-    return study.base.output / study.study
-
-
-def _fit(study: StudySettings, uri: str, parent_run_id: str, folder: Path) -> Any:
+def _fit(plan: Plan, uri: str, parent_run_id: str) -> None:
+    """Run what is left of the study; everything that follows from it is in the journal."""
     from ray import tune as ray_tune
 
-    from reactdist.tune.progress import TrialLines
+    from reactdist.tune.hooks import LimitStopper, Progress
+    from reactdist.tune.policies import Proposals, StudyScheduler
 
+    study, journal = plan.study, plan.journal
+    if journal.trials:
+        log.warning("resuming: %d trials ended, %d to go", len(journal.ended), plan.left)
+    quiet_tune()
     trainable = ray_tune.with_resources(
         ray_tune.with_parameters(
             run_trial, study_values=resolved(study), uri=uri, parent=parent_run_id
         ),
-        {"CPU": study.base.workers.cpus, "GPU": study.trial.gpus},
+        _driver_resources(study),
     )
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    tuner = ray_tune.Tuner(
+        trainable,
+        tune_config=ray_tune.TuneConfig(
+            search_alg=Proposals(study, journal, plan.earlier),
+            scheduler=StudyScheduler(study, journal),
+            num_samples=plan.left,
+            max_concurrent_trials=plan.places,
+            time_budget_s=study.limits.wall_s,
+            # The driver of a group cannot be asked to drop it: it is ended with the trial.
+            reuse_actors=not is_group(study),
+        ),
+        run_config=ray_tune.RunConfig(
+            name="ray_tune",
+            storage_path=str(study_folder(study).resolve()),
+            failure_config=ray_tune.FailureConfig(max_failures=study.trial.max_failures),
+            verbose=0,
+            callbacks=[Progress(journal, num_trials(study), study.base.epochs)],
+            stop=LimitStopper(plan.limit_reached),
+        ),
+    )
+    tuner.fit()
+
+
+def _driver_resources(study: StudySettings) -> dict[str, float]:
+    if is_group(study):
+        # The driver of a group only waits. A fraction of a core would be missing where the groups
+        # fill the nodes, and Ray Tune does not take nothing at all: one byte.
+        return {"memory": 1.0}
+    return {"CPU": study.base.workers.cpus, "GPU": study.trial.gpus}
+
+
+def quiet_tune() -> None:
+    """Leave records and messages to the journal and `hooks.Progress`."""
+    # Results, their order and what a resumed search needs are in the journal.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"
     # Tune's own handler would end an interrupted search as if it had finished.
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     for name in ("ray.tune", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    experiment = (folder / "ray_tune").resolve()
-    if ray_tune.Tuner.can_restore(str(experiment)):
-        log.warning("resuming the study in %s", experiment)
-        tuner = ray_tune.Tuner.restore(
-            str(experiment),
-            trainable,
-            resume_unfinished=True,
-            restart_errored=False,
-            param_space=tune_space(study),
-        )
-        return tuner.fit()
-    tuner = ray_tune.Tuner(
-        trainable,
-        param_space=tune_space(study),
-        tune_config=ray_tune.TuneConfig(
-            metric=OBJECTIVE,
-            mode="max",
-            search_alg=_searcher(study),
-            scheduler=_scheduler(study),
-            num_samples=1 if study.searcher.kind == "grid" else study.trials,
-            max_concurrent_trials=study.trial.max_concurrent,
-            time_budget_s=study.limits.wall_s,
-            reuse_actors=True,
-        ),
-        run_config=ray_tune.RunConfig(
-            name="ray_tune",
-            storage_path=str(folder.resolve()),
-            failure_config=ray_tune.FailureConfig(max_failures=study.trial.max_failures),
-            verbose=0,
-            callbacks=[TrialLines(study.trials, study.base.epochs)],
-            stop=_stopper(study),
-        ),
-    )
-    return tuner.fit()
 
 
-def _searcher(study: StudySettings) -> Any:
-    first = [dict(config) for config in study.searcher.first]
-    if study.searcher.kind == "tpe":
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(
-            multivariate=True,
-            seed=study.searcher.seed,
-            n_startup_trials=study.searcher.startup_trials,
-        )
-        return OptunaSearch(
-            metric=OBJECTIVE, mode="max", sampler=sampler, points_to_evaluate=first or None
-        )
-    from ray.tune.search.basic_variant import BasicVariantGenerator
-
-    return BasicVariantGenerator(points_to_evaluate=first or None, random_state=study.searcher.seed)
+def _local_cores(study: StudySettings) -> int:
+    """Cores of a Ray of this machine alone: its own, or what one trial needs if that is more."""
+    workers = study.base.workers
+    needed = workers.count * workers.cpus if is_group(study) else 0
+    return max(int(-(-needed // 1)), os.cpu_count() or 1)
 
 
-def _scheduler(study: StudySettings) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
+def _check_cluster(study: StudySettings) -> tuple[Needs, int]:
+    """What a trial takes, and how many run at a time on the connected cluster.
 
-    settings = study.scheduler
-    if settings.kind == "asha":
-        return ASHAScheduler(
-            time_attr=TIME,
-            max_t=study.base.epochs,
-            grace_period=min(settings.grace_epochs, study.base.epochs),
-            reduction_factor=settings.reduction_factor,
-        )
-    if settings.kind == "median":
-        return MedianStoppingRule(time_attr=TIME, grace_period=settings.grace_epochs)
-    return FIFOScheduler()
-
-
-def _stopper(study: StudySettings) -> Any:
-    if study.limits.patience_trials is None:
-        return None
-    from reactdist.tune.patience import PatienceStopper
-
-    return PatienceStopper(study.limits.patience_trials)
-
-
-def _check_places(study: StudySettings) -> None:
-    """Refuse a trial that no node of the cluster can ever hold."""
+    Raises:
+        InputError: a single trial can never be placed, or trials could not be stopped early.
+    """
     import ray
 
-    needs = {"CPU": study.base.workers.cpus, "GPU": study.trial.gpus}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(k, 0) >= v for k, v in needs.items()) for node in nodes):
-        exists = "; ".join(f"{n.get('CPU', 0):g} CPU, {n.get('GPU', 0):g} GPU" for n in nodes)
+    needs = needs_of(study, has_gpus=any(node.get("GPU", 0) for node in nodes))
+    places = trials_at_a_time(needs, nodes, where=study.study)
+    if needs.group:
+        from reactdist.tune.group import check_state_api
+
+        check_state_api(study.study)
+    return needs, min(places, study.trial.max_concurrent or places)
+
+
+def _refuse_other_study(study: StudySettings) -> None:
+    """Raises InputError when the study of this name has other settings; names the differences."""
+    try:
+        refuse_other_settings(study, study_folder(study) / "study.yaml", free=_FREE)
+    except InputError as error:
         raise InputError(
-            f"a trial needs {needs['CPU']:g} CPU and {needs['GPU']:g} GPU on one node; "
-            f"the cluster has {exists}",
-            where=study.study,
-            fix="lower base.workers.cpus or trial.gpus, or use a larger cluster",
-        )
+            error.what,
+            where=error.where,
+            fix="--resume goes on with the settings it has; --set study=NAME makes a new study",
+        ) from None
 
 
-def _prepare_folder(study: StudySettings) -> Path:
-    folder = study_folder(study)
-    config = folder / "study.yaml"
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Held by the one search that runs in a folder; given back even by a kill -9.
+
+    Raises:
+        InputError: another search runs there, or the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if config.exists():
-            refuse_other_settings(
-                study, config, free=("base.output", "base.data.shards", "base.data.workers")
-            )
-        config.write_text(to_yaml(study))
+        lock = (folder / "lock").open("w")
     except OSError as error:
         raise InputError(
             f"cannot write the study's folder ({error.strerror})",
             where=folder,
             fix="free space, or set base.output to a folder you may write",
         ) from None
-    return folder
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                "another search runs in this folder",
+                where=folder,
+                fix="wait for it, end it, or use --set study=NAME",
+            ) from None
+        yield
 
 
 def _open_parent(study: StudySettings, uri: str, shards: Shards) -> Run:
@@ -235,101 +306,3 @@ def _max_steps(study: StudySettings, shards: Shards) -> int:
     from reactdist.train.schedule import steps_until_epoch
 
     return steps_until_epoch(study.base.epochs, len(shards.items("train")), study.base.batch_size)
-
-
-def _result(study: StudySettings, number: int, result: Any) -> TrialResult:
-    """From one of Ray's own results."""
-    rows = result.metrics_dataframe
-    curve: list[tuple[int, float]] = []
-    metrics: dict[str, float] = {}
-    best, epochs, steps, where = math.nan, 0, 0, ""
-    if rows is not None and len(rows) and OBJECTIVE in rows:
-        rows = rows.drop_duplicates("train_steps", keep="last")
-        curve = [
-            (int(s), float(v)) for s, v in zip(rows["train_steps"], rows[OBJECTIVE], strict=True)
-        ]
-        epochs, steps = int(rows["epoch"].max()), int(rows["train_steps"].max())
-        where = str(rows["folder"].iloc[-1])
-        if rows[OBJECTIVE].notna().any():
-            row = rows.loc[rows[OBJECTIVE].idxmax()]
-            best = float(row[OBJECTIVE])
-            known = ("epoch", "train_steps", "folder")
-            metrics = {
-                str(k): float(v)
-                for k, v in row.items()
-                if k not in known and isinstance(v, int | float) and str(k)[0].isupper()
-            }
-    run_id_file = Path(where) / "run_id" if where else None
-    return TrialResult(
-        number=number,
-        trial=Path(where).name if where else Path(result.path).name,
-        config={k: _plain(v) for k, v in (result.config or {}).items()},
-        objective=best,
-        metrics=metrics,
-        epochs=epochs,
-        train_steps=steps,
-        stopped_early=result.error is None and 0 < epochs < study.base.epochs,
-        folder=where,
-        run_id=run_id_file.read_text() if run_id_file and run_id_file.exists() else "",
-        error="" if result.error is None else _last_line(result.error),
-        curve=curve,
-    )
-
-
-def _last_line(error: BaseException) -> str:
-    """What went wrong, without the stack that Ray wraps around it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[-300:]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
-
-
-def _close_trials(study: StudySettings, uri: str, result: StudyResult) -> None:
-    """Tag every trial's run with how it ended; a stopped trial's process could not."""
-    for trial in result.trials:
-        if not trial.folder:
-            continue
-        name = Path(trial.folder).name
-        run = open_run(
-            uri,
-            study.base.experiment,
-            name,
-            key=identity_of(Path(trial.folder)),
-            parent_run_id=result.run_id,
-        )
-        how = "failed" if trial.error else "stopped early" if trial.stopped_early else "finished"
-        run.set_tags(
-            {
-                "reactdist.trial": how,
-                "reactdist.epochs": trial.epochs,
-                "reactdist.train_steps": trial.train_steps,
-                **({"reactdist.failure": trial.error} if trial.error else {}),
-            }
-        )
-        run.finish("FAILED" if trial.error else "FINISHED")
-
-
-def _log_study(parent: Run, folder: Path, result: StudyResult) -> None:
-    parent.log_file(folder / STUDY_FILE)
-    write_study_plots(folder / "plots", search_of(result))
-    parent.log_folder(folder / "plots", "study")
-    best = result.best
-    if not math.isnan(best.objective):
-        parent.log_metrics(
-            {"best.objective": best.objective, **{f"best.{k}": v for k, v in best.metrics.items()}},
-            0,
-        )
-    parent.log_metrics(
-        {
-            "trials": len(result.trials),
-            "trials.stopped_early": sum(t.stopped_early for t in result.trials),
-            "trials.failed": sum(bool(t.error) for t in result.trials),
-            "train_steps": sum(t.train_steps for t in result.trials),
-            "train_steps.without_stopping": result.max_steps * len(result.trials),
-            "wall_s": result.wall_s,
-        },
-        0,
-    )
-    parent.set_tags({"reactdist.best_trial": best.trial, "reactdist.best_run_id": best.run_id})

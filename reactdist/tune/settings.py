@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from reactdist.config import Settings
+from reactdist.evaluate.objective import check_ranked
 from reactdist.train.settings import TrainSettings
+
+_SHORT_RANGE = 64
 
 
 class Range(Settings):
@@ -37,8 +48,18 @@ class Range(Settings):
         return self
 
     def ends(self) -> tuple[Any, ...]:
-        """Every choice, or both ends of a range: where conditions between keys are checked."""
+        """Where conditions between keys are checked: every choice, every integer of a short range,
+        both ends of another."""
+        if self.integer and self.integer[1] - self.integer[0] < _SHORT_RANGE:
+            return tuple(range(self.integer[0], self.integer[1] + 1))
         return self.choice or self.uniform or self.loguniform or self.integer or ()
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one of them."""
+        if self.choice is not None:
+            return value in self.choice
+        low, *_, high = self.ends()
+        return bool(low <= value <= high)
 
 
 class SearcherSettings(Settings):
@@ -51,7 +72,9 @@ class SearcherSettings(Settings):
     startup_trials: PositiveInt = 10
     """TPE: random proposals before the model of the space is used."""
     first: tuple[dict[str, Any], ...] = ()
-    """Configurations tried before all others (key -> value), from an earlier study or a guess."""
+    """Configurations tried before all others (key -> value), as a guess."""
+    warm_start: Path | None = None
+    """Folder of an earlier study over the same keys: TPE is told of its trials."""
 
 
 class SchedulerSettings(Settings):
@@ -80,7 +103,8 @@ class TrialSettings(Settings):
     """What a trial takes."""
 
     gpus: NonNegativeFloat = 0.0
-    """GPUs an in-process trial reserves; a fraction puts several small models on one card."""
+    """GPUs an in-process trial reserves; a fraction puts several small models on one card. A Ray
+    Train group (base.workers.count above 1) takes one a worker, see base.workers.gpu."""
     max_concurrent: PositiveInt | None = None
     """Most trials at a time; null: as many as the cluster holds."""
     max_failures: NonNegativeInt = 1
@@ -92,6 +116,10 @@ class LimitSettings(Settings):
 
     wall_s: float | None = Field(default=None, gt=0)
     """Wall time of one `tune` command, seconds."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """GPU-hours of all trials together: the time each ran times the GPUs it reserves."""
+    core_hours: float | None = Field(default=None, gt=0)
+    """Core-hours of all trials together, for machines without GPUs."""
     patience_trials: PositiveInt | None = None
     """Trials that may come in (counted from their first result) without the best getting better;
     then the search ends, and trials that still run with it."""
@@ -114,8 +142,30 @@ class StudySettings(Settings):
     )
     """Dotted key of `base` -> its values."""
     trials: PositiveInt = 20
-    """Configurations tried (for `grid`: how often the grid is repeated is 1, this is ignored)."""
+    """Configurations tried; ignored for `grid`, which tries every combination once."""
+    pareto: dict[str, Literal["max", "min"]] = Field(
+        default={"FRCorr": "max", "FRDist": "min"}, min_length=2
+    )
+    """Metrics whose trade-off is shown: no trial of the Pareto set is beaten in all of them."""
     searcher: SearcherSettings = SearcherSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     trial: TrialSettings = TrialSettings()
     limits: LimitSettings = LimitSettings()
+
+    @field_validator("pareto")
+    @classmethod
+    def _ranked(cls, metrics: dict[str, str]) -> dict[str, str]:
+        for name in metrics:
+            check_ranked(name)
+        return metrics
+
+    @model_validator(mode="after")
+    def _check_together(self) -> StudySettings:
+        if self.searcher.warm_start is not None and self.searcher.kind != "tpe":
+            raise ValueError(
+                f"searcher.warm_start is for tpe; {self.searcher.kind} does not learn from trials"
+            )
+        workers = self.base.workers
+        if self.trial.gpus and (workers.count > 1 or workers.ray):
+            raise ValueError("trial.gpus is for trials of one process; use base.workers.gpu")
+        return self

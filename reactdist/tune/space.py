@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,30 @@ from reactdist.evaluate.study import read_study
 from reactdist.train.settings import TrainSettings
 from reactdist.tune.settings import StudySettings
 
-_MOST_COMBINATIONS = 512
+_MOST_COMBINATIONS = 4096
+"""Of a larger space every so manyth is checked."""
 
 
 def check_space(study: StudySettings) -> None:
     """Refuse a space before a trial is spent on it.
 
-    Every combination of choices and range ends is parsed as a run's settings.
+    Every combination of choices, integers and range ends is parsed as a run's settings.
 
     Raises:
         InputError: a key of the space or of `searcher.first` is no setting (nearest name given),
-            or a combination is impossible (the first one is named).
+            a grid has a range, or a combination is impossible (the first one is named).
     """
     known = list(flatten(resolved(study.base)))
     for key in study.space:
         if key not in known:
             raise InputError(
                 f"space: {key!r} is no setting of a run", where=study.study, fix=nearest(key, known)
+            )
+        if study.searcher.kind == "grid" and study.space[key].choice is None:
+            raise InputError(
+                f"space: {key!r} is a range, a grid needs choices",
+                where=study.study,
+                fix="write choice: [...] or use searcher.kind random or tpe",
             )
     for number, config in enumerate(study.searcher.first):
         if set(config) != set(study.space):
@@ -40,8 +48,22 @@ def check_space(study: StudySettings) -> None:
             )
         settings_of(study, config, name="first")
     ends = [[(key, value) for value in values.ends()] for key, values in study.space.items()]
-    for combination in itertools.islice(itertools.product(*ends), _MOST_COMBINATIONS):
+    total = math.prod(len(values) for values in ends)
+    every = -(-total // _MOST_COMBINATIONS)
+    for combination in itertools.islice(itertools.product(*ends), 0, None, every):
         settings_of(study, dict(combination), name="check")
+
+
+def grid_configs(study: StudySettings) -> list[dict[str, Any]]:
+    """The whole grid of a `grid` study after `searcher.first`; the last key changes fastest."""
+    combinations = itertools.product(*(values.choice or () for values in study.space.values()))
+    cells = [dict(zip(study.space, values, strict=True)) for values in combinations]
+    return [dict(config) for config in study.searcher.first] + cells
+
+
+def num_trials(study: StudySettings) -> int:
+    """How many trials the study runs where no limit ends it."""
+    return len(grid_configs(study)) if study.searcher.kind == "grid" else study.trials
 
 
 def settings_of(study: StudySettings, config: Mapping[str, Any], name: str) -> TrainSettings:
@@ -66,16 +88,7 @@ def tune_space(study: StudySettings) -> dict[str, Any]:
     space: dict[str, Any] = {}
     for key, values in study.space.items():
         if values.choice is not None:
-            grid = study.searcher.kind == "grid"
-            space[key] = (
-                tune.grid_search(list(values.choice)) if grid else tune.choice(values.choice)
-            )
-        elif study.searcher.kind == "grid":
-            raise InputError(
-                f"space: {key!r} is a range, a grid needs choices",
-                where=study.study,
-                fix="write choice: [...] or use searcher.kind random or tpe",
-            )
+            space[key] = tune.choice(values.choice)
         elif values.uniform is not None:
             space[key] = tune.uniform(*values.uniform)
         elif values.loguniform is not None:

@@ -1,4 +1,4 @@
-"""One trial: a training run in the trial's own process, reported to Ray Tune at each evaluation."""
+"""One trial: a training run in the trial's own process, or a Ray Train group started from it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from reactdist.config import parse
+from reactdist.data.shards import Shards
 from reactdist.errors import NonFiniteLoss
 from reactdist.evaluate.objective import OBJECTIVE
 from reactdist.train.keeper import is_finished, prepare_folder
 from reactdist.train.loop import Evaluation, StepRecord
 from reactdist.train.settings import TrainSettings
+from reactdist.tune.journal import FAILED_OBJECTIVE
+from reactdist.tune.places import is_group
 from reactdist.tune.settings import StudySettings
 from reactdist.tune.space import settings_of
 
-FAILED = -1e9
-"""Objective of a trial whose loss went NaN: a result, worse than any other, so that the searcher
-learns to stay away; its run carries the reason."""
+TIME = "epoch"
+"""What schedulers count: an epoch of the run itself; Tune's own count restarts on resume."""
+STEP = "train_steps"
+NUMBER = "trial_number"
+"""Key beside the searched ones that tells a trial which one it is."""
+FAILURE = "failure"
+"""Key of a result that says why its trial has none."""
 
 
 class TuneReporter:
@@ -39,15 +46,22 @@ class TuneReporter:
     def evaluated(self, evaluation: Evaluation) -> None:
         """Report unless it is the last."""
         if evaluation.epoch < self.settings.epochs:
-            report(self.settings, evaluation.epoch, evaluation.step, evaluation.metrics)
+            report(evaluation.epoch, evaluation.step, evaluation.metrics)
 
 
-def report(settings: TrainSettings, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
-    """One result of a trial."""
+def report(epoch: int, step: int, metrics: Mapping[str, float]) -> None:
+    """One result of a trial to Ray Tune."""
     from ray import tune
 
-    folder = str(settings.folder.resolve())
-    tune.report({"epoch": epoch, "train_steps": step, "folder": folder, **metrics})
+    tune.report(as_result(epoch, step, metrics))
+
+
+def as_result(epoch: int, step: int, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """An evaluation as Ray Tune gets it. An undefined objective is the worst: no scheduler can
+    compare NaN."""
+    value = metrics[OBJECTIVE]
+    shown = value if value == value else FAILED_OBJECTIVE
+    return {TIME: epoch, STEP: step, "metrics": dict(metrics), OBJECTIVE: shown}
 
 
 def run_trial(
@@ -56,27 +70,42 @@ def run_trial(
     """What Ray Tune calls with a configuration; resumes from the trial's folder if it has one."""
     from ray import tune
 
-    from reactdist.data.shards import Shards
-    from reactdist.train.launch import train_here
-
     study = parse(StudySettings, study_values)
-    name = trial_name(tune.get_context().get_trial_id())
-    settings = settings_of(study, config, name)
-    shards = Shards.open(settings.data.shards)
+    searched = {key: value for key, value in config.items() if key != NUMBER}
+    settings = settings_of(study, searched, trial_name(study, config[NUMBER]))
     prepare_folder(settings)
-    reporters = [TuneReporter(settings)]
     try:
         if not is_finished(settings.folder):
-            train_here(
-                settings, uri, shards, reporters=reporters, parent_run_id=parent, kind="trial"
-            )
-    except NonFiniteLoss:
-        report(settings, settings.epochs, 0, {OBJECTIVE: FAILED})
+            if is_group(study):
+                _train_group(settings, uri, parent)
+            else:
+                _train_here(settings, uri, parent)
+    except NonFiniteLoss as error:
+        # A result, since an error would start the trial again, and it would fail again.
+        tune.report(
+            {**as_result(settings.epochs, 0, {OBJECTIVE: FAILED_OBJECTIVE}), FAILURE: error.line()}
+        )
         return
     last = json.loads((settings.folder / "finished.json").read_text())
-    report(settings, last["epoch"], last["step"], last["metrics"])
+    report(last["epoch"], last["step"], last["metrics"])
 
 
-def trial_name(trial_id: str) -> str:
+def trial_name(study: StudySettings, number: int) -> str:
     """Folder and run name of a trial."""
-    return f"trial-{trial_id}"
+    return f"{study.study}-{number:03d}"
+
+
+def _train_here(settings: TrainSettings, uri: str, parent: str) -> None:
+    from reactdist.train.launch import train_here
+
+    shards = Shards.open(settings.data.shards)
+    reporters = [TuneReporter(settings)]
+    train_here(settings, uri, shards, reporters=reporters, parent_run_id=parent, kind="trial")
+
+
+def _train_group(settings: TrainSettings, uri: str, parent: str) -> None:
+    from reactdist.train.ray_train import train_on_ray
+    from reactdist.tune.group import GroupReports
+
+    reports = GroupReports(settings.epochs)
+    train_on_ray(settings, uri, callbacks=[reports], parent_run_id=parent, kind="trial")

@@ -87,3 +87,19 @@ def test_nothing_is_said_on_stderr(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_trade_off_is_in_the_table_and_drawn(search: Search, tmp_path: Path) -> None:
+    metrics = [{"FRCorr": float(n), "FRDist": float(n % 3)} for n in range(8)]
+    traded = replace(
+        search,
+        trials=[replace(t, metrics=m) for t, m in zip(search.trials, [*metrics, {}], strict=True)],
+        pareto=["t7", "t6"],
+        pareto_metrics={"FRCorr": "max", "FRDist": "min"},
+    )
+    files = write_study_plots(tmp_path / "plots", traded)
+    assert "pareto.png" in [file.name for file in files]
+    table = trials_table(traded).set_index("trial")
+    assert set(table.index[table["pareto"]]) == {"t6", "t7"}
+    assert table.loc["t5", "FRDist"] == 2
+    assert np.isnan(table.loc["failed", "FRDist"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -22,7 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 TRIALS = 4
 
 
-def write_study(folder: Path, shards: str, **changes: Any) -> Path:
+def write_study(
+    folder: Path, shards: str, base_changes: dict[str, Any] | None = None, **changes: Any
+) -> Path:
     base = dict(small_run(shards, folder / "runs"))
     base.pop("name")
     values = {
@@ -31,6 +35,7 @@ def write_study(folder: Path, shards: str, **changes: Any) -> Path:
             **base,
             "epochs": 32,
             "validation": {"items": 2, "frames": 24, "every_epochs": 8, "num_samples": 2},
+            **(base_changes or {}),
         },
         "space": {
             "loss.kl_weight": {"loguniform": [1e-6, 1e-2]},
@@ -46,9 +51,10 @@ def write_study(folder: Path, shards: str, **changes: Any) -> Path:
     return path
 
 
-def start(config: Path, tracker: str) -> subprocess.Popen[str]:
+def start(config: Path, tracker: str, *more: str) -> subprocess.Popen[str]:
+    command = ["tune", str(config), "--tracking", tracker, *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "reactdist.cli", "tune", str(config), "--tracking", tracker],
+        [sys.executable, "-m", "reactdist.cli", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,7 +68,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def trials(folder: Path) -> list[Path]:
-    return sorted((folder / "runs" / "search" / "trials").glob("trial-*"))
+    return sorted((folder / "runs" / "search" / "trials").glob("search-*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
@@ -93,7 +99,7 @@ def test_an_ended_search_finishes_with_the_same_command(
     assert len(study.trials) == TRIALS
     assert len({trial.trial for trial in study.trials}) == TRIALS
     assert not any(trial.error for trial in study.trials)
-    # Finished trials were kept as they were, nothing ran twice.
+    # Finished trials were kept as they were, nothing ran twice, what ran went on.
     for trial, when in done.items():
         assert (trial / "finished.json").stat().st_mtime_ns == when
     client = MlflowClient(tracker)
@@ -113,30 +119,96 @@ def test_an_ended_search_finishes_with_the_same_command(
         assert len(steps) == len(set(steps))
 
 
-def test_a_trial_whose_loss_goes_nan_does_not_take_the_search_down(
+def refused(process: subprocess.Popen[str]) -> str:
+    out = process.communicate(timeout=240)[0]
+    assert process.returncode == 2, out[-3000:]
+    assert "Traceback" not in out
+    return out
+
+
+def test_trials_that_fail_do_not_take_the_search_down(
+    small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    def write(lrs: list[float]) -> Path:
+        return write_study(
+            tmp_path,
+            small_shards,
+            base_changes={"epochs": 8},
+            space={"optimizer.lr": {"choice": lrs}, "optimizer.clip_norm": {"choice": [0.0]}},
+            searcher={"kind": "grid"},
+            scheduler={"kind": "fifo"},
+        )
+
+    config = write([1e-3, 1e30, 1e-4])
+    folder = tmp_path / "runs" / "search"
+    (folder / "trials").mkdir(parents=True)
+    (folder / "trials" / "search-002").write_text("where the third trial wants its folder")
+    out = finish(start(config, tracker))
+    assert "trial 2: failed" in out
+    good, *bad = read_study(folder).trials
+    assert (good.number, good.end, good.epochs) == (0, "finished", 8)
+    by_number = {trial.number: trial for trial in bad}
+    assert all(trial.end == "failed" and math.isnan(trial.objective) for trial in bad)
+    assert "loss not finite" in by_number[1].error
+    assert "cannot write the run's folder" in by_number[2].error
+    assert good.trial in read_study(folder).pareto
+
+    # What was used stands on the parent; the failed run says why.
+    client = MlflowClient(tracker)
+    parent = client.get_run(read_study(folder).run_id)
+    assert parent.data.metrics["trials.failed"] == 2
+    assert parent.data.metrics["core_hours"] == pytest.approx(read_study(folder).core_hours)
+    assert 0 < parent.data.metrics["core_hours"] < 1
+    assert parent.data.metrics["gpu_hours"] == 0
+    nan_run = client.get_run(by_number[1].run_id)
+    assert nan_run.info.status == "FAILED"
+    assert "loss not finite" in nan_run.data.tags["reactdist.failure"]
+
+    # The same command has nothing to do; another study of this name is refused, or resumed as
+    # it was.
+    before = (folder / "trials.jsonl").read_bytes()
+    assert good.trial in finish(start(config, tracker))
+    other = write([1e-3, 1e-5, 1e-4])
+    said = refused(start(other, tracker))
+    assert "space.optimizer.lr.choice: [0.001, 1e+30, 0.0001] -> [0.001, 1e-05, 0.0001]" in said
+    assert "--resume" in said
+    said = finish(start(other, tracker, "--resume"))
+    assert "going on with the stored settings" in said
+    assert good.trial in said
+    assert (folder / "trials.jsonl").read_bytes() == before
+
+
+def test_a_trial_that_fails_is_started_again(
     small_shards: str, tmp_path: Path, tracker: str
 ) -> None:
     config = write_study(
         tmp_path,
         small_shards,
-        trials=2,
-        space={"optimizer.lr": {"choice": [1e-3, 1e30]}, "optimizer.clip_norm": {"choice": [0.0]}},
-        searcher={"kind": "grid"},
-        scheduler={"kind": "fifo"},
+        base_changes={"epochs": 8},
+        trials=1,
+        trial={"max_failures": 20},
     )
-    finish(start(config, tracker))
-    good, bad = read_study(tmp_path / "runs" / "search").trials
-    assert good.config["optimizer.lr"] == 1e-3
-    assert good.epochs == 32
-    assert bad.objective < -1e6
+    obstacle = tmp_path / "runs" / "search" / "trials" / "search-000"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("where the trial wants its folder")
+    process = start(config, tracker)
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "started again" in line:
+            with contextlib.suppress(IsADirectoryError, PermissionError):
+                obstacle.unlink(missing_ok=True)  # the new attempt's folder, the second time
+    assert process.wait(timeout=240) == 0, "".join(said)[-3000:]
+    assert any("cannot write the run's folder" in line for line in said)
+    (trial,) = read_study(tmp_path / "runs" / "search").trials
+    assert (trial.end, trial.error, trial.epochs) == ("finished", "", 8)
 
 
-def test_a_trial_that_can_never_be_placed_is_refused(
+def test_a_trial_that_can_never_be_placed_is_refused_and_leaves_nothing(
     small_shards: str, tmp_path: Path, tracker: str
 ) -> None:
     config = write_study(tmp_path, small_shards, trial={"gpus": 64})
-    process = start(config, tracker)
-    out = process.communicate(timeout=120)[0]
-    assert process.returncode == 2
-    assert "needs 1 CPU and 64 GPU on one node" in out
-    assert "Traceback" not in out
+    assert "needs 1 CPU and 64 GPU on one node" in refused(start(config, tracker))
+    assert [p.name for p in (tmp_path / "runs" / "search").iterdir()] == ["lock"]
+    assert MlflowClient(tracker).get_experiment_by_name("tests") is None

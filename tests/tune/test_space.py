@@ -9,7 +9,7 @@ import pytest
 from reactdist.config import parse
 from reactdist.errors import InputError
 from reactdist.tune.settings import StudySettings
-from reactdist.tune.space import check_space, settings_of, tune_space
+from reactdist.tune.space import check_space, settings_of
 
 BASE = {"model": {"task": "online", "image_size": 64}, "data": {"crop_frames": 64}}
 
@@ -39,6 +39,10 @@ def test_a_trial_gets_its_values_and_keeps_the_rest() -> None:
         # A condition between two keys: no window of 96 fits a crop of 64.
         ({"space": {"model.window_size": {"choice": [8, 96]}}}, "window_size 96 is larger"),
         ({"space": {"model.num_heads": {"choice": [4, 5]}}}, "num_heads"),
+        # Both ends would do: 4 and 8 heads divide 128 features, 5 do not.
+        ({"space": {"model.num_heads": {"integer": [4, 8]}}}, "num_heads=5"),
+        ({"pareto": {"FRCorr": "max", "FRDits": "min"}}, "did you mean 'FRDist'?"),
+        ({"trial": {"gpus": 1}, "base": {**BASE, "workers": {"count": 2}}}, "base.workers.gpu"),
         ({"scheduler": {"kind": "pbt"}}, "exchanges Tune's own checkpoints"),
         ({"searcher": {"first": [{"loss.kl_weight": 1e-5}]}}, "must name exactly the keys"),
         ({"base": {**BASE, "validation": {"objective": {"terms": {"val_loss": 1}}}}}, "KL weight"),
@@ -64,4 +68,4 @@ def test_any_registered_model_can_be_searched() -> None:
 def test_a_grid_needs_choices() -> None:
     given = study(searcher={"kind": "grid"}, space={"loss.kl_weight": {"loguniform": [1e-6, 1e-2]}})
     with pytest.raises(InputError, match="a grid needs choices"):
-        tune_space(given)
+        check_space(given)
