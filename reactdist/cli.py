@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ import typer.exceptions
 
 from reactdist import __version__
 from reactdist.errors import InputError, ReactdistError
+from reactdist.terminal import VERBOSE
 
 if TYPE_CHECKING:
     from reactdist.evaluate.blocks import Runner
@@ -70,6 +72,8 @@ def _root(
 ) -> None:
     # Commands of lower packages, which know no cluster, find here how to get one.
     context.obj = _block_runner
+    if verbose:
+        os.environ[VERBOSE] = "1"
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
     # On the handler, since a run's own log file takes more than the terminal shows.
@@ -84,6 +88,9 @@ def train(
     best_of: Annotated[
         Path | None, typer.Option(help="Study folder whose best trial's settings are used.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Store a torch profiler trace of steps a:b, from 1.")
+    ] = None,
     address: Address = None,
     tracking: Tracking = None,
 ) -> None:
@@ -93,7 +100,9 @@ def train(
     from reactdist.train.settings import TrainSettings
     from reactdist.tune.space import with_best
 
-    settings = load(TrainSettings, config, overrides or [])
+    # Quoted: YAML reads 3:6 as a number of base 60.
+    given = [*(overrides or []), *([f"profile='{profile}'"] if profile else [])]
+    settings = load(TrainSettings, config, given)
     run(with_best(settings, best_of) if best_of else settings, address, tracking)
 
 
@@ -340,6 +349,21 @@ def _bench_quality(
     typer.echo(markdown(compare(load(QualitySettings, config, overrides or []), out, rows)))
 
 
+def _bench_train(
+    steps: Annotated[int, typer.Option(min=40, help="Optimizer steps of every run.")] = 120,
+    step_ms: Annotated[float, typer.Option(help="Length of a plain step, about.")] = 100.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
+) -> None:
+    """Ray Train + DeepSpeed against a plain torch loop on CPU; some minutes."""
+    import tempfile
+
+    from reactdist.train.bench import Sizes, run
+
+    with tempfile.TemporaryDirectory(prefix="reactdist-bench-") as folder:
+        sizes = Sizes(steps=steps, step_s=step_ms / 1e3, rounds=rounds)
+        run(Path(folder), sizes, say=lambda line: typer.echo(line, err=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; errors meant for users are one line, the exit code says which kind."""
     _add_groups()
@@ -408,6 +432,7 @@ def _add_groups() -> None:
     bench.command("model")(_bench_model)
     bench.command("runs")(bench_runs)
     bench.command("quality")(_bench_quality)
+    bench.command("train")(_bench_train)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,13 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 _FILE_COLUMNS = 120
+VERBOSE = "REACTDIST_VERBOSE"
+"""Environment variable that `-v` sets, so that processes started for the command know too."""
+
+
+def verbose() -> bool:
+    """Whether libraries may say what they like."""
+    return os.environ.get(VERBOSE) == "1"
 
 
 def console() -> Console:

@@ -5,12 +5,13 @@ Which items, in which order and cropped where is decided in `order`; here they a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from reactdist.data import order
 from reactdist.data.shards import Item, Shards
@@ -27,6 +28,15 @@ TRAIN_COLUMNS: tuple[str, ...] = (
 Batch = dict[str, torch.Tensor]
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """An item that could not be read while training."""
+
+    item: int
+    """Index into `shards.items(split)`."""
+    error: DataError
+
+
 def train_batches(
     shards: Shards,
     *,
@@ -40,6 +50,7 @@ def train_batches(
     workers: int = 0,
     columns: tuple[str, ...] = TRAIN_COLUMNS,
     prefetch: int = 2,
+    on_damaged: Callable[[Damaged], None] | None = None,
 ) -> Iterator[Batch]:
     """This rank's part of every global batch, without end, b = batch_size / world:
 
@@ -51,11 +62,14 @@ def train_batches(
     `consumed`: items taken by all ranks so far (steps x batch_size); the stream goes on there.
     `workers`: loader processes of this rank, `prefetch` batches each; 0 loads in this process.
     With CUDA, batches arrive in pinned memory.
+    `on_damaged`: told of every item that cannot be read and was replaced, in the batch that is
+    handed over next, by the one that follows it in the epoch's order, cropped as in that epoch (if
+    that is damaged too, by the one after it, and so on). All other items stay where they were.
 
     Raises:
         InputError: the batch does not divide among the ranks, a crop longer than a clip,
             `consumed` not a multiple of the batch, no such column.
-        DataError: a damaged shard.
+        DataError: a damaged shard, without `on_damaged`; no item of the epoch can be read.
     """
     items = _checked_items(shards, split, crop_frames)
     mine = order.rank_slice(batch_size, rank, world)
@@ -65,7 +79,8 @@ def train_batches(
     if unknown:
         raise InputError(f"no column {unknown[0]!r}", fix="write speaker_... or listener_...")
     loader = DataLoader(
-        _Crops(shards, items, seed, crop_frames, columns),
+        _Crops(shards, items, seed, crop_frames, columns, replace=on_damaged is not None),
+        collate_fn=_collated,
         batch_sampler=_Stream(len(items), seed, batch_size, consumed, mine),
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
@@ -73,7 +88,11 @@ def train_batches(
         # Clients of object stores do not survive a fork; local files do, and it starts at once.
         multiprocessing_context=None if not workers else "fork" if shards.is_local else "spawn",
     )
-    for batch in loader:
+    for batch, damaged in loader:
+        for found in damaged:
+            if on_damaged is None or batch is None:
+                raise found.error
+            on_damaged(found)
         yield {
             name: value.permute(0, 1, 4, 2, 3) if name.endswith("_video") else value
             for name, value in batch.items()
@@ -134,8 +153,13 @@ class _Stream:
             start = stop
 
 
-class _Crops(Dataset[dict[str, Any]]):
-    """One cropped item a lookup by (item, epoch)."""
+Sample = tuple[dict[str, Any] | None, list[Damaged]]
+"""An item, or one in its stead, and what could not be read; None where nothing could."""
+
+
+class _Crops(Dataset[Sample]):
+    """One cropped item a lookup by (item, epoch). Damage is a value, since an error raised in a
+    loader process would reach the user as a stack of processes."""
 
     def __init__(
         self,
@@ -144,16 +168,32 @@ class _Crops(Dataset[dict[str, Any]]):
         seed: int,
         crop_frames: int,
         columns: tuple[str, ...],
+        *,
+        replace: bool,
     ) -> None:
         self._shards, self._items = shards, items
         self._seed, self._crop_frames = seed, crop_frames
+        self._replace = replace
         self._wanted = {
             person: tuple(c.removeprefix(f"{person}_") for c in columns if c.startswith(person))
             for person in ("speaker", "listener")
         }
 
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, place: tuple[int, int]) -> Sample:
         number, epoch = place
+        try:
+            return self._read(number, epoch), []
+        except DataError as error:
+            damaged = [Damaged(number, error)]
+        others = order.epoch_order_from(len(self._items), self._seed, epoch, number)[1:]
+        for other in others.tolist() if self._replace else ():
+            try:
+                return self._read(other, epoch), damaged
+            except DataError as error:
+                damaged.append(Damaged(other, error))
+        return None, damaged
+
+    def _read(self, number: int, epoch: int) -> dict[str, Any]:
         item = self._items[number]
         start = order.crop_start(self._seed, epoch, number, item.num_frames, self._crop_frames)
         stop = start + self._crop_frames
@@ -167,6 +207,13 @@ class _Crops(Dataset[dict[str, Any]]):
                 array = value.transpose(0, 2, 3, 1) if name == "video" else value
                 sample[f"{person}_{name}"] = torch.from_numpy(np.ascontiguousarray(array))
         return sample
+
+
+def _collated(samples: list[Sample]) -> tuple[Batch | None, list[Damaged]]:
+    """Module-level: loader processes may be spawned."""
+    damaged = [found for _, ones in samples for found in ones]
+    read = [sample for sample, _ in samples]
+    return None if None in read else default_collate(read), damaged
 
 
 def _checked_items(shards: Shards, split: str, crop_frames: int) -> tuple[Item, ...]:

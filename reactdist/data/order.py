@@ -25,6 +25,12 @@ def epoch_order(num_items: int, seed: int, epoch: int) -> Ints:
     return np.random.Generator(np.random.PCG64(sequence)).permutation(num_items)
 
 
+def epoch_order_from(num_items: int, seed: int, epoch: int, item: int) -> Ints:
+    """(N,) the same permutation begun at `item`: what stands in for it comes next."""
+    permutation = epoch_order(num_items, seed, epoch)
+    return np.roll(permutation, -int(np.flatnonzero(permutation == item)[0]))
+
+
 def stream(num_items: int, seed: int, start: int, stop: int) -> tuple[Ints, Ints]:
     """Items and their epochs at stream positions [start, stop): two (stop - start,) arrays."""
     epochs = np.arange(start, stop, dtype=np.int64) // num_items

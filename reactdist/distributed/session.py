@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reactdist.errors import InputError
+from reactdist.terminal import VERBOSE, verbose
 
 _CONNECT_TIMEOUT_S = 5.0
 _LOCAL_OBJECT_STORE_BYTES = 512 * 1024**2
@@ -38,10 +39,12 @@ def ray_session(
         yield
         return
     options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "configure_logging": False,
+        "log_to_driver": verbose(),
+        "logging_level": logging.INFO if verbose() else logging.ERROR,
+        "configure_logging": verbose(),
     }
+    if verbose():
+        options["runtime_env"] = {"env_vars": {VERBOSE: "1"}}
     if address:
         _check_answers(address)
         _connect(address, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reactdist.data.shards import Shards
+from reactdist.errors import InputError
 from reactdist.evaluate.objective import (
     BASELINE_OF_LIMITS,
     OBJECTIVE,
@@ -26,6 +27,9 @@ from reactdist.evaluate.predict import (
 from reactdist.evaluate.predictions import write_predictions
 from reactdist.evaluate.truth import Truth, means
 from reactdist.models.registry import build_model
+
+DRY_RUN_FRAMES = 64
+"""Enough for some windows, little enough for a CPU."""
 
 
 class Gather(Protocol):
@@ -66,6 +70,7 @@ class Validation:
         # A copy of its own: under ZeRO-3 the trained module holds no whole parameters, and
         # averaged weights are scored without touching it.
         self.model = build_model(values.pop("name"), values).to(device).eval()
+        self.window_frames = int(model.get("window_size") or 0)
         self.shards = shards
         self.subset = subset
         self.ranks = ranks
@@ -75,26 +80,62 @@ class Validation:
         self.table: pd.DataFrame | None = None
         self._mean_face_metrics: dict[str, float] | None = None
 
+    def dry_run(self) -> None:
+        """React to the beginning of a clip and read the truth, so that hours later both work.
+
+        Raises:
+            InputError: on all ranks, what cannot be read.
+        """
+        shortest = min(item.num_frames for item in self.shards.items(self.subset.split))
+        frames = min(self.subset.frames or shortest, max(DRY_RUN_FRAMES, self.window_frames))
+        self._together(lambda: self._predict(self.items[:1], frames, num_samples=1))
+        self._together(self._read_truth)
+
     def __call__(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
-        """Metrics of these weights, the same dict on every rank."""
+        """Metrics of these weights, the same dict on every rank.
+
+        Raises:
+            InputError: on all ranks, a clip that one of them could not read.
+        """
         self.model.load_state_dict(weights)
-        mine = list(
+        mine = self.items[self.ranks.rank :: self.ranks.world]
+        subset = self.subset
+        predicted = self._together(lambda: self._predict(mine, subset.frames, subset.num_samples))
+        scored = self._together(lambda: self._score(predicted))
+        metrics: dict[str, float] = self.ranks.broadcast(scored and scored[0])
+        return metrics
+
+    def _together(self, work: Callable[[], Any]) -> list[Any] | None:
+        """What `work` gives on each rank, on rank 0; what fails on one is raised on all."""
+        result, problem = None, None
+        try:
+            result = work()
+        except InputError as error:
+            problem = error
+        gathered = self.ranks.gather((result, problem))
+        problems = [found for _, found in gathered or () if found is not None]
+        problem = self.ranks.broadcast(problems[0] if problems else None)
+        if problem is not None:
+            raise problem
+        return None if gathered is None else [result for result, _ in gathered]
+
+    def _predict(self, items: Sequence[int], frames: int | None, num_samples: int) -> list[Any]:
+        subset = self.subset
+        return list(
             predict(
                 self.model,
                 self.shards,
-                self.subset.split,
-                items=self.items[self.ranks.rank :: self.ranks.world],
-                frames=self.subset.frames,
-                num_samples=self.subset.num_samples,
-                seed=self.subset.seed,
+                subset.split,
+                items=items,
+                frames=frames,
+                num_samples=num_samples,
+                seed=subset.seed,
             )
         )
-        gathered = self.ranks.gather(mine)
-        metrics: dict[str, float] | None = None
-        if gathered is not None:
-            metrics = self._score(Predictions.stack(row for rows in gathered for row in rows))
-        result: dict[str, float] = self.ranks.broadcast(metrics)
-        return result
+
+    def _read_truth(self) -> None:
+        if self.ranks.rank == 0 and self.truth is None:
+            self.truth = Truth.read(self.shards, self.subset.split, self.subset.frames)
 
     def write(self, folder: Path) -> None:
         """Store the last evaluation's ten samples and per-item scores as Parquet."""
@@ -107,11 +148,14 @@ class Validation:
         )
         self.table.to_parquet(folder / "items.parquet", index=False)
 
-    def _score(self, predictions: Predictions) -> dict[str, float]:
-        if self.truth is None:
-            self.truth = Truth.read(self.shards, self.subset.split, self.subset.frames)
-        self.predictions = predictions
-        self.table = self.truth.score_items(predictions)
+    def _score(self, predicted: list[Any] | None) -> dict[str, float] | None:
+        """Metrics of the predictions of all ranks, which rank 0 holds."""
+        if predicted is None:
+            return None
+        self._read_truth()
+        assert self.truth is not None
+        self.predictions = Predictions.stack(row for rows in predicted for row in rows)
+        self.table = self.truth.score_items(self.predictions)
         metrics = means(self.table, self.subset.num_samples)
         return {**metrics, OBJECTIVE: objective(metrics, self.subset.objective, self._mean_face())}
 

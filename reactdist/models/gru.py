@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from reactdist.models import checks
 from reactdist.models.losses import DIVERSITY_WEIGHT, kl_loss, reconstruction_loss
-from reactdist.models.protocol import Reaction
+from reactdist.models.protocol import Generators, Reaction
 from reactdist.models.stem import as_pixels
 from reactdist.schema import AUDIO_FEATURES, CROP_PIXELS, NUM_ATTRIBUTES, NUM_COEFFICIENTS
 
@@ -93,7 +93,7 @@ class CausalGRU(nn.Module):
         *,
         kl_weight: float,
         diversity_weight: float = DIVERSITY_WEIGHT,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
     ) -> dict[str, Tensor]:
         """ "total" = "reconstruction" of the mean + "likelihood" of the Gaussian + weighted "kl".
 

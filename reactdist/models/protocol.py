@@ -7,7 +7,7 @@ models there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,10 @@ BATCH_KEYS: tuple[str, ...] = (
     "listener_coefficients",  # (B, T, 58) float32, model space: value - mean_face
 )
 """What a training batch holds."""
+
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""Where noise comes from: one source for all clips, one for each, or torch's default."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,13 @@ class ReactionModel(Protocol):
         *,
         kl_weight: float,
         diversity_weight: float = 10.0,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
     ) -> dict[str, Tensor]:
-        """Named 0-dim loss terms of a batch (keys: `BATCH_KEYS`); "total" is what is minimised."""
+        """Named 0-dim loss terms of a batch (keys: `BATCH_KEYS`); "total" is what is minimised.
+
+        Terms are means over clips. With a generator a clip, a clip's noise does not depend on the
+        others of its batch, so that a batch divided over workers draws what it would draw whole.
+        """
         ...
 
     def sample(

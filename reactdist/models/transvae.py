@@ -9,7 +9,7 @@ Letters: B clips, K samples, R = B * K rows, T frames, w window, D features, Z l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from reactdist.models import checks
 from reactdist.models.decoder import PastBlock, Posterior, ReactionDecoder
 from reactdist.models.losses import DIVERSITY_WEIGHT, vae_loss
 from reactdist.models.online import REACTION_SIZE, Stream, Window, generate
-from reactdist.models.protocol import Reaction
+from reactdist.models.protocol import Generators, Reaction
 from reactdist.models.stem import Stem
 from reactdist.models.transvae_config import TransVAEConfig
 from reactdist.models.video_encoder import VideoEncoder
@@ -147,7 +147,7 @@ class TransVAE(nn.Module):
         *,
         kl_weight: float,
         diversity_weight: float = DIVERSITY_WEIGHT,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
     ) -> dict[str, Tensor]:
         """Loss terms of a batch (keys: `protocol.BATCH_KEYS`), as `vae_loss` names them.
 
@@ -192,8 +192,11 @@ class TransVAE(nn.Module):
             if training:
                 self.train()
 
-    def draw(self, rows: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    def draw(self, rows: int, device: torch.device, generator: Generators) -> Tensor:
         """Standard normal noise of one window (R, Z); the only source of randomness but dropout."""
+        if isinstance(generator, Sequence):
+            each = rows // len(generator)
+            return torch.cat([self.draw(each, device, own) for own in generator])
         where = device if generator is None else generator.device
         shape = (rows, self.cfg.latent_dim)
         return torch.randn(shape, generator=generator, device=where).to(device)
@@ -209,7 +212,7 @@ class TransVAE(nn.Module):
         audio: Tensor,
         num_samples: int,
         noise: Tensor | None,
-        generator: torch.Generator | None,
+        generator: Generators,
     ) -> Window:
         """`num_samples` passes as rows, neighbours first; noise (windows, R, Z)."""
         clips, frames = video.shape[:2]

@@ -15,9 +15,13 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from reactdist.errors import InputError
+from reactdist.models.protocol import Generators
+from reactdist.terminal import verbose
+from reactdist.train.deepspeed_json import merged
 from reactdist.train.engine import (
     SLOTS,
     STEP,
@@ -27,6 +31,7 @@ from reactdist.train.engine import (
     load_whole,
     model_buffers,
     model_parameters,
+    refuse_non_finite,
     set_lr,
     whole_optimizer_state,
     whole_weights,
@@ -77,18 +82,32 @@ class DeepSpeedEngine:
         self.zero_stage: int = engine.zero_stage
         self.module = LossModule(model, loss).to(device)
         self.optimizer = adamw(self.module, optimizer)
+        if self.zero_stage == 0:
+            refuse_non_finite(self.optimizer)
+        # A gradient that is not finite makes ZeRO leave out the update, without a word: what the
+        # loss scaling of float16 needs hides a broken run in any other precision.
+        self._may_leave_out = engine.precision == "float16"
         self.accumulation = accumulation
         # ZeRO replaces the optimizer's parameters; names are kept for the consolidated state.
-        self._engine, *_ = deepspeed.initialize(
-            model=self.module,
-            optimizer=self.optimizer,
-            dist_init_required=False,
-            config=deepspeed_config(engine, optimizer, micro_batch, accumulation),
-        )
+        try:
+            self._engine, *_ = deepspeed.initialize(
+                model=self.module,
+                optimizer=self.optimizer,
+                dist_init_required=False,
+                config=deepspeed_config(engine, optimizer, micro_batch, accumulation),
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise InputError(
+                f"DeepSpeed refuses {key}: {first['msg']}",
+                where="engine.deepspeed",
+                fix="correct the value",
+            ) from None
         self.kind = f"{type(self._engine).__module__.split('.')[0]}.{type(self._engine).__name__}"
 
-    def losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self._engine(batch, generator)
+    def losses(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self._engine(batch, generators)
         return losses
 
     def backward(self, total: Tensor) -> None:
@@ -97,7 +116,10 @@ class DeepSpeedEngine:
     def step(self, lr: float) -> None:
         # DeepSpeed counts micro-batches: it updates, and zeroes gradients, at the last of a step.
         set_lr(self.optimizer, lr)
+        left_out = self._engine.skipped_steps
         self._engine.step()
+        if self._engine.skipped_steps > left_out and not self._may_leave_out:
+            raise FloatingPointError("gradient not finite")
 
     def weights(self) -> dict[str, Tensor]:
         if self.zero_stage == 0:
@@ -201,23 +223,26 @@ def deepspeed_config(
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     elif engine.precision == "float16":
         config["fp16"] = {"enabled": True}
-    return config
+    # A `bf16` section was checked to agree; it must not reach DeepSpeed (see above).
+    given = {key: value for key, value in engine.deepspeed.items() if key != "bf16"}
+    return merged(config, given)
 
 
 def _import_deepspeed(device: torch.device) -> Any:
-    """Import DeepSpeed with its accelerator set and its noise and compilers off."""
+    """Import DeepSpeed with its accelerator set, its compilers off and its noise but for `-v`."""
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    if not verbose():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+        os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
     import deepspeed
     from deepspeed.ops import __compatible_ops__
 
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    if not verbose():
+        logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     __compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
-    deepspeed.init_distributed(backend, verbose=False)
+    deepspeed.init_distributed(backend, verbose=verbose())
     return deepspeed
 
 

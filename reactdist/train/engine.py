@@ -6,11 +6,12 @@ whatever the ZeRO stage or the number of workers it was written with.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from reactdist.models.protocol import Generators
 from reactdist.train.settings import LossSettings, OptimizerSettings
 
 Batch = dict[str, Tensor]
@@ -27,13 +28,13 @@ class LossModule(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
         """Named loss terms, 0-dim; `total` is what is differentiated."""
         losses: dict[str, Tensor] = self.model.training_losses(  # type: ignore[operator]
             batch,
             kl_weight=self.loss.kl_weight,
             diversity_weight=self.loss.diversity_weight,
-            generator=generator,
+            generator=generators,
         )
         return losses
 
@@ -45,7 +46,7 @@ class Engine(Protocol):
     zero_stage: int
     device: torch.device
 
-    def losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
         """Forward pass of one micro-batch."""
         ...
 
@@ -54,7 +55,11 @@ class Engine(Protocol):
         ...
 
     def step(self, lr: float) -> None:
-        """After every micro-batch; at the last of a step, clip, apply and forget the gradient."""
+        """After every micro-batch; at the last of a step, clip, apply and forget the gradient.
+
+        Raises:
+            FloatingPointError: on all ranks, when the gradient is not finite; nothing was updated.
+        """
         ...
 
     def weights(self) -> dict[str, Tensor]:
@@ -90,9 +95,10 @@ class TorchEngine:
         self.accumulation = accumulation
         self._micro_batches = 0
         self.optimizer = adamw(self.module, optimizer)
+        refuse_non_finite(self.optimizer)
 
-    def losses(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.module(batch, generator)
+    def losses(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.module(batch, generators)
         return losses
 
     def backward(self, total: Tensor) -> None:
@@ -123,6 +129,20 @@ def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         module.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
     )
+
+
+def refuse_non_finite(optimizer: torch.optim.Optimizer) -> None:
+    """Let `optimizer.step` raise FloatingPointError, before it updates, on a gradient that is not
+    finite; ranks hold the same averaged gradient, so all of them raise.
+    """
+
+    def check(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not torch.isfinite(norm):
+            raise FloatingPointError("gradient not finite")
+
+    optimizer.register_step_pre_hook(check)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

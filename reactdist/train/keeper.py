@@ -40,8 +40,11 @@ from reactdist.train.settings import TrainSettings
 log = logging.getLogger("reactdist.train")
 
 # Settings that may differ between the two halves of a resumed run: they change where it computes
-# or what it is called by, not what it computes.
-_FREE = ("output", "workers.", "data.workers", "data.shards", "experiment")
+# or what it is called by, not what it computes; what a damaged clip does may be decided late.
+_FREE = (
+    "output", "workers.", "data.workers", "data.shards", "data.damaged", "data.max_skipped",
+    "experiment", "profile",
+)  # fmt: skip
 
 
 class RunFolder:
@@ -90,6 +93,7 @@ class RunFolder:
             "epoch": progress.epoch,
             "items_consumed": progress.step * self.settings.batch_size,
             "scores": {str(step): score for step, score in progress.scores.items()},
+            "skipped": {str(item): times for item, times in progress.skipped.items()},
             "evaluations": [
                 vars(e) | {"metrics": dict(e.metrics)} for e in self.evaluations.values()
             ],

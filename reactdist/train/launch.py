@@ -15,8 +15,9 @@ from reactdist.tracking import Run, git_state, open_run, package_versions, prepa
 from reactdist.tracking.system import SystemMetrics
 from reactdist.train.keeper import identity_of, is_finished, prepare_folder
 from reactdist.train.logfile import LogReporter
-from reactdist.train.loop import Evaluation, Preempted, Reporter, StepRecord
-from reactdist.train.preflight import check_run
+from reactdist.train.loop import Evaluation, Preempted, Reporter
+from reactdist.train.preflight import check_run, check_weights
+from reactdist.train.profile import ProfileReporter
 from reactdist.train.reporters import ConsoleReporter, TrackerReporter
 from reactdist.train.settings import TrainSettings
 
@@ -38,7 +39,8 @@ def train(
     prepare_folder(settings)
     prepare(uri)
     if not is_finished(settings.folder):
-        if settings.workers.count > 1 or settings.workers.ray:
+        check_weights(settings)
+        if settings.on_ray:
             from reactdist.train.ray_train import train_on_ray
 
             train_on_ray(settings, uri, address=address)
@@ -73,6 +75,8 @@ def train_here(
         *([live] if console else []),
         *reporters,
     ]
+    if settings.profiled:
+        everyone.append(ProfileReporter(*settings.profiled, settings.folder, run))
     try:
         if console:
             live.__enter__()
@@ -148,6 +152,3 @@ class RunReporter(TrackerReporter):
             self.tracked.log_folder(folder / "best", "exported")
             self.tracked.log_folder(folder / "best-predictions", "predictions")
         self.tracked.set_tags({"reactdist.checkpoint": str(folder / "checkpoints")})
-
-
-__all__ = ["RunReporter", "StepRecord", "open_training_run", "train", "train_here"]

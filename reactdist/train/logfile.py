@@ -1,20 +1,16 @@
-"""One quiet log a rank, and following it from the driver."""
+"""One quiet log a rank."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from reactdist.train.loop import Evaluation, StepRecord
+from reactdist.train.loop import Evaluation, Reporter
 
 log = logging.getLogger("reactdist.train")
-_POLL_S = 0.5
 
 
 @contextlib.contextmanager
@@ -36,7 +32,7 @@ def rank_log(folder: Path, rank: int) -> Iterator[Path]:
         handler.close()
 
 
-class LogReporter:
+class LogReporter(Reporter):
     """Start and evaluations as lines of the log."""
 
     def __init__(self, name: str) -> None:
@@ -45,9 +41,6 @@ class LogReporter:
     def started(self, facts: Mapping[str, Any]) -> None:
         """What trains."""
         log.info("%s", started_line(self.name, facts))
-
-    def step(self, record: StepRecord) -> None:
-        """Steps are curves in the tracker, not lines."""
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """The challenge metrics."""
@@ -69,33 +62,3 @@ def evaluated_line(name: str, evaluation: Evaluation) -> str:
     scores = " ".join(f"{key} {values[key]:.4g}" for key in shown if key in values)
     mark = " (best so far)" if evaluation.is_best else ""
     return f"{name}: epoch {evaluation.epoch} step {evaluation.step}: {scores}{mark}"
-
-
-@contextlib.contextmanager
-def following(path: Path) -> Iterator[None]:
-    """Print lines that appear at the end of a log that another process writes."""
-    done = threading.Event()
-    start = path.stat().st_size if path.exists() else 0
-    thread = threading.Thread(target=_follow, args=(path, start, done), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _follow(path: Path, position: int, done: threading.Event) -> None:
-    console = Console(stderr=True)
-    while True:
-        last = done.is_set()
-        if path.exists():
-            with path.open() as file:
-                file.seek(position)
-                for line in file:
-                    message = line.rstrip().split(" ", 3)[-1]
-                    console.print(message, highlight=False, soft_wrap=True, markup=False)
-                position = file.tell()
-        if last:
-            return
-        done.wait(_POLL_S)

@@ -19,7 +19,7 @@ from reactdist.errors import NonFiniteLoss, ReactdistError
 from reactdist.evaluate.objective import OBJECTIVE
 from reactdist.train.ema import Average
 from reactdist.train.engine import Batch, Engine
-from reactdist.train.schedule import learning_rate, step_seed
+from reactdist.train.schedule import Plan, dropout_seed, learning_rate, noise_seed
 from reactdist.train.settings import TrainSettings
 
 
@@ -40,6 +40,8 @@ class Progress:
     """Epochs finished at the last evaluation."""
     scores: dict[int, float | None] = field(default_factory=dict)
     """Step -> objective, for every evaluation; None where it is undefined."""
+    skipped: dict[int, int] = field(default_factory=dict)
+    """Training item that cannot be read -> times another was used in its stead."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,19 @@ class StepRecord:
 
     step: int
     total_steps: int
+    epoch: int
+    """Epoch, from 1, of the batch's last item."""
     losses: Mapping[str, float]
+    """Terms of the whole batch: means over workers and micro-batches."""
     lr: float
     seconds: float
-    """Wall time of the step, waiting for data included."""
+    """Wall time since the step before, waiting for data and reporting included."""
     data_seconds: float
     """Part of it spent waiting for the batch."""
     clips: int
     """Items of the global batch."""
+    skipped: int
+    """Items replaced since the run began because they could not be read."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,20 @@ class Evaluation:
     is_best: bool
 
 
-class Reporter(Protocol):
-    """Who wants to know (console, MLflow, Tune, Ray Train); called on every rank."""
+class Reporter:
+    """Who wants to know (console, MLflow, Tune, Ray Train); called on every rank that has one."""
 
-    def started(self, facts: Mapping[str, Any]) -> None: ...
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """Before the first step of this process."""
 
-    def step(self, record: StepRecord) -> None: ...
+    def step(self, record: StepRecord) -> None:
+        """After every optimizer step."""
 
-    def evaluated(self, evaluation: Evaluation) -> None: ...
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """After every evaluation, its checkpoint written."""
+
+    def saved(self, step: int, seconds: float) -> None:
+        """After every checkpoint: how long training stood still for it."""
 
 
 class Ranks(Protocol):
@@ -84,8 +97,8 @@ class Ranks(Protocol):
     rank: int
     world: int
 
-    def any(self, *flags: bool) -> list[bool]:
-        """For every flag, whether it is set on any rank."""
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Means over ranks; what is not finite on one rank is not finite on any."""
         ...
 
 
@@ -124,18 +137,17 @@ class Parts:
     """Whether this process was asked to stop."""
 
 
-def fit(parts: Parts, settings: TrainSettings, due: Mapping[int, int], progress: Progress) -> None:
-    """Train from `progress` to the last step of `due` (step -> epoch of each evaluation).
+def fit(parts: Parts, settings: TrainSettings, plan: Plan, progress: Progress) -> None:
+    """Train from `progress` to the last step of the plan.
 
     Raises:
-        NonFiniteLoss: a term is not finite on any rank; no update was made with it.
+        NonFiniteLoss: a term or the gradient is not finite on any rank; no update was made with it.
         Preempted: stopped as asked, after a checkpoint.
     """
-    engine, ranks, total_steps = parts.engine, parts.ranks, max(due)
-    generator = torch.Generator(device=engine.device)
-    while progress.step < total_steps:
-        started = time.perf_counter()
-        lr = learning_rate(progress.step, total_steps, settings.optimizer)
+    engine, ranks = parts.engine, parts.ranks
+    started = time.perf_counter()
+    while progress.step < plan.total_steps:
+        lr = learning_rate(progress.step, plan.total_steps, settings.optimizer)
         waited, sums, stop = 0.0, dict[str, float](), False
         for part in range(settings.accumulation):
             asked = time.perf_counter()
@@ -144,29 +156,38 @@ def fit(parts: Parts, settings: TrainSettings, due: Mapping[int, int], progress:
             }
             waited += time.perf_counter() - asked
             # After the batch is there: a loader that starts draws from torch's generator too.
-            micro_step = progress.step * settings.accumulation + part
-            seed_everything(step_seed(settings.seed, micro_step, ranks.rank), generator)
-            losses = engine.losses(batch, generator)
+            generators = seed_step(settings, progress.step, part, ranks, engine.device)
+            losses = engine.losses(batch, generators)
             values = {name: float(term.detach()) for name, term in losses.items()}
-            broken, stop = ranks.any(not all_finite(values), parts.stop_requested())
-            if broken:
-                raise non_finite(values, progress.step, ranks.rank)
-            engine.backward(losses["total"])
-            engine.step(lr)
+            values = ranks.mean(values | {"stop": float(parts.stop_requested())})
+            stop = values.pop("stop") > 0
+            check_finite(values, progress.step)
+            update(engine, losses["total"], lr, progress.step)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value / settings.accumulation
         progress.step += 1
         parts.average.update(engine)
-        seconds = time.perf_counter() - started
+        now = time.perf_counter()
         record = StepRecord(
-            progress.step, total_steps, sums, lr, seconds, waited, settings.batch_size
+            step=progress.step,
+            total_steps=plan.total_steps,
+            epoch=plan.epoch_of(progress.step),
+            losses=sums,
+            lr=lr,
+            seconds=now - started,
+            data_seconds=waited,
+            clips=settings.batch_size,
+            skipped=sum(progress.skipped.values()),
         )
+        started = now
         for reporter in parts.reporters:
             reporter.step(record)
-        if progress.step in due:
-            evaluate(parts, settings, due[progress.step], progress)
-        if stop and progress.step < total_steps:
-            if progress.step not in due:
+        due = plan.evaluations.get(progress.step)
+        if due is not None:
+            evaluate(parts, due, progress)
+            started = time.perf_counter()
+        if stop and progress.step < plan.total_steps:
+            if due is None:
                 save(parts, progress)
             raise Preempted(
                 f"stopped as asked after step {progress.step}; a checkpoint is written",
@@ -175,7 +196,7 @@ def fit(parts: Parts, settings: TrainSettings, due: Mapping[int, int], progress:
             )
 
 
-def evaluate(parts: Parts, settings: TrainSettings, epoch: int, progress: Progress) -> None:
+def evaluate(parts: Parts, epoch: int, progress: Progress) -> None:
     """Score the weights, write a checkpoint, keep the model if it is the best, report."""
     weights = parts.average.weights() or parts.engine.weights()
     metrics = parts.validator(weights)
@@ -192,29 +213,56 @@ def evaluate(parts: Parts, settings: TrainSettings, epoch: int, progress: Progre
 
 
 def save(parts: Parts, progress: Progress) -> None:
-    """Write a checkpoint of everything a resumed run needs."""
-    engine = parts.engine
-    weights, moments = engine.weights(), engine.optimizer_state()
+    """Write a checkpoint of everything a resumed run needs; training waits for it.
+
+    The learning rate, the sample order and every random number are functions of (seed, step), so
+    the step count stands for the scheduler and for the random state of every rank.
+    """
+    asked = time.perf_counter()
+    weights, moments = parts.engine.weights(), parts.engine.optimizer_state()
     parts.keeper.save(progress, weights, moments, parts.average.weights())
+    for reporter in parts.reporters:
+        reporter.saved(progress.step, time.perf_counter() - asked)
 
 
-def seed_everything(seed: int, generator: torch.Generator) -> None:
-    """Noise and dropout of a step are a function of its seed: a resumed run repeats them."""
-    generator.manual_seed(seed)
-    torch.manual_seed(seed)
+def seed_step(
+    settings: TrainSettings, step: int, part: int, ranks: Ranks, device: torch.device
+) -> list[torch.Generator]:
+    """Seed dropout; a noise source for every clip of this rank's micro-batch `part` of a step.
+
+    A clip's noise is a function of its place in the sample stream, so it is the same for any
+    number of workers and micro-batches; dropout is drawn a rank.
+    """
+    torch.manual_seed(dropout_seed(settings.seed, step * settings.accumulation + part, ranks.rank))
+    share = settings.batch_size // ranks.world
+    clips = share // settings.accumulation
+    first = step * settings.batch_size + ranks.rank * share + part * clips
+    return [
+        torch.Generator(device).manual_seed(noise_seed(settings.seed, place))
+        for place in range(first, first + clips)
+    ]
 
 
-def all_finite(values: Mapping[str, float]) -> bool:
-    """Whether every term is a finite number."""
-    return all(abs(v) < float("inf") for v in values.values())  # False for NaN
+def update(engine: Engine, total: Tensor, lr: float, step: int) -> None:
+    """Backward pass and, at the last micro-batch of a step, the optimizer's."""
+    engine.backward(total)
+    try:
+        engine.step(lr)
+    except FloatingPointError:
+        check_finite({"gradient of total": math.nan}, step)
 
 
-def non_finite(values: Mapping[str, float], step: int, rank: int) -> NonFiniteLoss:
-    """The error that names the terms that went wrong on this rank, or that another rank's did."""
-    bad = [name for name, value in values.items() if not abs(value) < float("inf")]
-    terms = ", ".join(bad) if bad else "a term on another worker"
-    return NonFiniteLoss(
-        f"loss not finite: {terms} (rank {rank})",
-        where=f"step {step + 1}",
-        fix="lower optimizer.lr or loss.kl_weight; the last good checkpoint is kept",
-    )
+def check_finite(values: Mapping[str, float], step: int) -> None:
+    """Nothing if every term is finite; values are the same on all ranks, so all of them stop.
+
+    Raises:
+        NonFiniteLoss: names the terms; the total only when no part explains it.
+    """
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        parts = [name for name in broken if name != "total"] or broken
+        raise NonFiniteLoss(
+            f"loss not finite: {', '.join(parts)}",
+            where=f"step {step + 1}",
+            fix="lower optimizer.lr or loss.kl_weight; the last good checkpoint is kept",
+        )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
+from reactdist.checkpoints.folder import latest_valid
 from reactdist.data.shards import Shards
 from reactdist.errors import InputError
+from reactdist.models.registry import build_model
+from reactdist.train.schedule import Plan
 from reactdist.train.settings import TrainSettings
 
 
@@ -12,8 +17,9 @@ def check_run(settings: TrainSettings) -> Shards:
 
     Raises:
         InputError: shards missing or damaged, image size or clip length that do not fit, a split
-            without pairs, more loader or compute workers than the batch divides into.
+            without pairs, a precision that the device does not have.
     """
+    _check_device(settings)
     shards = Shards.open(settings.data.shards)
     size = settings.model.get("image_size")
     if size is not None and size != shards.image_size:
@@ -42,4 +48,49 @@ def check_run(settings: TrainSettings) -> Shards:
             where=settings.data.shards,
             fix=f"set model.window_size to at most {shortest}",
         )
+    steps = Plan.of(settings, len(shards.items("train"))).total_steps
+    if settings.profiled and settings.profiled[0] > steps:
+        raise InputError(
+            f"profile begins at step {settings.profiled[0]}, the run has {steps}",
+            fix="choose earlier steps, or train longer",
+        )
     return shards
+
+
+def _check_device(settings: TrainSettings) -> None:
+    """What can be told here; the nodes of a Ray cluster may have GPUs that this machine lacks."""
+    wanted, precision = settings.workers.gpu, settings.engine.precision
+    here = not settings.on_ray
+    if wanted is True and here and not torch.cuda.is_available():
+        raise InputError(
+            "no CUDA device on this machine", where="workers.gpu", fix="set workers.gpu=auto"
+        )
+    if precision == "float16" and (wanted is False or (here and not torch.cuda.is_available())):
+        raise InputError(
+            "float16 does not train on a CPU",
+            where="engine.precision",
+            fix="use bfloat16 or float32, or a GPU",
+        )
+
+
+def check_weights(settings: TrainSettings) -> None:
+    """What a resumed run would load fits the model that the settings build.
+
+    Raises:
+        InputError: a weight missing, left over or of another shape.
+    """
+    checkpoint = latest_valid(settings.folder / "checkpoints")
+    if checkpoint is None:
+        return
+    values = dict(settings.model)
+    with torch.device("meta"):
+        model = build_model(values.pop("name"), values)
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in checkpoint.tensors("model").items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                f"weight {name} has shape {found.get(name)}, the model wants {wanted.get(name)}",
+                where=checkpoint.path,
+                fix="use the version that wrote it, or another name for a new run",
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -18,13 +19,17 @@ class ProcessRanks:
         self.world = torch.distributed.get_world_size()
         self._device = device
 
-    def any(self, *flags: bool) -> list[bool]:
-        """For every flag, whether it is set on any rank (one collective)."""
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Means over ranks, the same on all (one collective); ranks give the same names."""
         if self.world == 1:
-            return list(flags)
-        tensor = torch.tensor([float(f) for f in flags], device=self._device)
-        torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
-        return [bool(v) for v in tensor.tolist()]
+            return dict(values)
+        tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=self._device)
+        torch.distributed.all_reduce(tensor)
+        return dict(zip(values, (tensor / self.world).tolist(), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank (one collective)."""
+        return self.mean({"flag": float(flag)})["flag"] > 0
 
     def gather(self, value: Any) -> list[Any] | None:
         """Values of all ranks in rank order, on rank 0; None elsewhere."""

@@ -16,8 +16,8 @@ from typing import Any
 from reactdist.config import parse, resolved
 from reactdist.distributed.session import ray_session
 from reactdist.errors import InputError, NonFiniteLoss, ReactdistError, WorkerLost
-from reactdist.train.logfile import following
-from reactdist.train.loop import Evaluation, Preempted, StepRecord
+from reactdist.train.live import LiveFile, following
+from reactdist.train.loop import Evaluation, Preempted, Reporter
 from reactdist.train.settings import TrainSettings
 
 OUTCOME = "outcome.json"
@@ -30,14 +30,8 @@ _FATAL: dict[str, type[ReactdistError]] = {
 }
 
 
-class RayTrainReporter:
+class RayTrainReporter(Reporter):
     """One report an evaluation, on every rank (Ray Train takes about one in 2 s)."""
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Ray Train needs no facts."""
-
-    def step(self, record: StepRecord) -> None:
-        """Steps are not reported to Ray Train."""
 
     def evaluated(self, evaluation: Evaluation) -> None:
         import ray.train
@@ -95,7 +89,7 @@ def train_on_ray(
             ),
         )
         try:
-            with following(settings.folder / "log" / "rank-0.log"):
+            with following(settings.folder / "log", settings.name):
                 trainer.fit()
         except Exception as error:
             raise _lost(settings, error) from error
@@ -119,9 +113,8 @@ def _worker(config: Mapping[str, Any]) -> None:
     try:
         if context.get_world_rank() == 0:
             shards = Shards.open(settings.data.shards)
-            train_here(
-                settings, config["uri"], shards, reporters=[reporter], **config["tracked_as"]
-            )
+            reporters = [reporter, LiveFile(settings.folder / "log")]
+            train_here(settings, config["uri"], shards, reporters=reporters, **config["tracked_as"])
         else:
             quiet_libraries()
             run_worker(settings, pick_device(settings.workers.gpu), [reporter])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, Task, TaskID
+from rich.text import Text
 
 from reactdist.train.logfile import evaluated_line, started_line
-from reactdist.train.loop import Evaluation, StepRecord
+from reactdist.train.loop import Evaluation, Reporter, StepRecord
 
 
 class MetricSink(Protocol):
@@ -19,24 +21,29 @@ class MetricSink(Protocol):
     def log_metrics(self, metrics: dict[str, float], step: int) -> None: ...
 
 
-class TrackerReporter:
-    """Curves in MLflow: loss terms every `every` steps, metrics at each evaluation."""
+class TrackerReporter(Reporter):
+    """Curves in MLflow: losses every `every` steps, speed since the point before, metrics at each
+    evaluation, and how long training stood still for a checkpoint."""
 
     def __init__(self, run: MetricSink, every: int) -> None:
         self.run = run
         self.every = every
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Curves need no facts."""
+        self._seconds = self._waited = self._clips = 0.0
 
     def step(self, record: StepRecord) -> None:
+        self._seconds += record.seconds
+        self._waited += record.data_seconds
+        self._clips += record.clips
         if record.step % self.every == 0 or record.step == record.total_steps:
             values = {f"loss.{name}": value for name, value in record.losses.items()}
             values |= {
                 "lr": record.lr,
-                "clips_per_s": record.clips / record.seconds,
-                "data_wait_share": record.data_seconds / record.seconds,
+                "clips_per_s": self._clips / self._seconds,
+                "data_wait_share": self._waited / self._seconds,
             }
+            self._seconds = self._waited = self._clips = 0.0
+            if record.skipped:
+                values["skipped_items"] = record.skipped
             self.run.log_metrics(values, record.step)
 
     def evaluated(self, evaluation: Evaluation) -> None:
@@ -48,23 +55,27 @@ class TrackerReporter:
             values |= {f"best.{name}": value for name, value in best.items()}
         self.run.log_metrics({**values, "epoch": float(evaluation.epoch)}, evaluation.step)
 
+    def saved(self, step: int, seconds: float) -> None:
+        self.run.log_metrics({"checkpoint_s": seconds}, step)
 
-class ConsoleReporter:
+
+class _LiveLine(ProgressColumn):
+    """All in one text, which a narrow terminal wraps rather than cuts."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        eta = "?" if left is None else timedelta(seconds=round(left))
+        return Text(f"{task.description}, ETA {eta} | {task.fields['losses']}")
+
+
+class ConsoleReporter(Reporter):
     """A live line on a terminal; one plain line an evaluation elsewhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self.bar.add_task(name, total=None, detail="")
+        self.bar = Progress(_LiveLine(), console=self.console, disable=not sys.stderr.isatty())
+        self._task: TaskID | None = None
 
     def __enter__(self) -> ConsoleReporter:
         self.bar.start()
@@ -73,15 +84,27 @@ class ConsoleReporter:
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the live one."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def started(self, facts: Mapping[str, Any]) -> None:
         """Say what trains."""
-        self.console.print(started_line(self.name, facts), highlight=False, soft_wrap=True)
+        self.say(started_line(self.name, facts))
 
     def step(self, record: StepRecord) -> None:
-        terms = " ".join(f"{n} {v:.4g}" for n, v in record.losses.items())
         wait = record.data_seconds / record.seconds
-        detail = f"{terms} | {record.clips / record.seconds:.1f} clips/s, data wait {wait:.0%}"
-        self.bar.update(self._task, total=record.total_steps, completed=record.step, detail=detail)
+        text = (
+            f"{self.name}: epoch {record.epoch} step {record.step}/{record.total_steps}, "
+            f"{record.clips / record.seconds:.3g} clips/s, data wait {wait:.0%}"
+        )
+        losses = " ".join(f"{name} {value:.4g}" for name, value in record.losses.items())
+        if self._task is None:
+            # From the first step that is seen: a resumed run has not just done all before it.
+            self._task = self.bar.add_task(
+                text, total=record.total_steps, completed=record.step, losses=losses
+            )
+        self.bar.update(self._task, description=text, completed=record.step, losses=losses)
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        self.console.print(evaluated_line(self.name, evaluation), highlight=False, soft_wrap=True)
+        self.say(evaluated_line(self.name, evaluation))

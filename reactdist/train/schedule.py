@@ -1,10 +1,17 @@
-"""Learning rate and step arithmetic: pure functions of integers."""
+"""Learning rate, step arithmetic and seeds: pure functions of integers."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from reactdist.train.settings import OptimizerSettings
+import numpy as np
+
+from reactdist.train.settings import OptimizerSettings, TrainSettings
+
+# Keeps the two apart, and from the draws of reactdist.data.order, though all share the seed.
+_NOISE, _DROPOUT = 3, 4
 
 
 def learning_rate(step: int, total_steps: int, settings: OptimizerSettings) -> float:
@@ -25,20 +32,42 @@ def steps_until_epoch(epoch: int, num_items: int, batch_size: int) -> int:
     return -(-epoch * num_items // batch_size)
 
 
-def evaluation_steps(
-    epochs: int, every_epochs: int, num_items: int, batch_size: int
-) -> dict[int, int]:
-    """Step count -> finished epochs, for every evaluation; the last epoch is always evaluated."""
-    due = sorted({*range(every_epochs, epochs + 1, every_epochs), epochs})
-    return {steps_until_epoch(e, num_items, batch_size): e for e in due}
+@dataclass(frozen=True)
+class Plan:
+    """When a run evaluates and ends, in optimizer steps."""
+
+    num_items: int
+    batch_size: int
+    evaluations: Mapping[int, int]
+    """Step -> epochs finished, for every evaluation; the last epoch is always evaluated."""
+
+    @classmethod
+    def of(cls, settings: TrainSettings, num_items: int) -> Plan:
+        """The plan of a run over `num_items` training items."""
+        epochs, every = settings.epochs, settings.validation.every_epochs
+        due = sorted({*range(every, epochs + 1, every), epochs})
+        size = settings.batch_size
+        return cls(num_items, size, {steps_until_epoch(e, num_items, size): e for e in due})
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return max(self.evaluations)
+
+    def epoch_of(self, step: int) -> int:
+        """Epoch, from 1, of the last item of step `step` (from 1)."""
+        return (step * self.batch_size - 1) // self.num_items + 1
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of the noise and dropout of one step on one rank, so that a resumed run repeats it."""
-    # A 64-bit mix (SplitMix64 finaliser, Steele et al. 2014) of the three numbers.
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % (
-        1 << 64
-    )
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = ((mixed ^ (mixed >> shift)) * factor) % (1 << 64)
-    return (mixed ^ (mixed >> 31)) % (1 << 63)
+def noise_seed(seed: int, place: int) -> int:
+    """Seed of the model's noise for the item at a place of the sample stream."""
+    return _mixed(_NOISE, seed, place)
+
+
+def dropout_seed(seed: int, micro_step: int, rank: int) -> int:
+    """Seed of the dropout of one micro-batch on one rank."""
+    return _mixed(_DROPOUT, seed, micro_step, rank)
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from reactdist.config import Settings
 from reactdist.evaluate.objective import ObjectiveSettings
 from reactdist.models.registry import MODELS, config_values, model_config
 from reactdist.schema import NUM_SAMPLES
+from reactdist.train.deepspeed_json import check_json, read_json
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -24,6 +32,10 @@ class DataSettings(Settings):
     """Frames of the random crop of every training item (25 a second)."""
     workers: NonNegativeInt = 0
     """Loader processes a training worker; 0 reads in the worker itself."""
+    damaged: Literal["fail", "skip"] = "fail"
+    """A training clip that cannot be read: stop, or use the next item of the epoch in its stead."""
+    max_skipped: PositiveInt = 10
+    """Different items that may be skipped before the run stops."""
 
 
 class LossSettings(Settings):
@@ -56,10 +68,18 @@ class EngineSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What is partitioned over the workers: 1 optimizer state, 2 + gradients, 3 + parameters."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass; weights and optimizer stay float32."""
+    """Arithmetic of the forward pass; weights and optimizer stay float32. float16 wants a GPU."""
     compile: bool = False
     """Train through torch.compile, where it works: for GPUs and long runs; on a CPU the first step
     takes longer and the others gain nothing."""
+    deepspeed: dict[str, Any] = Field(default={})
+    """More of DeepSpeed's configuration: the path of its JSON, or what it holds. What other
+    settings decide must agree with them (reactdist/train/deepspeed_json.py)."""
+
+    @field_validator("deepspeed", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> dict[str, Any]:
+        return read_json(value)
 
 
 class ValidationSettings(Settings):
@@ -128,6 +148,8 @@ class TrainSettings(Settings):
     """Decay of averaged weights used for validation and export; 0 keeps none."""
     log_every_steps: PositiveInt = 10
     """Optimizer steps between two points of a loss curve."""
+    profile: str | None = Field(default=None, pattern=r"^[1-9][0-9]*:[1-9][0-9]*$")
+    """`a:b` stores a torch profiler trace of optimizer steps a to b, counted from 1."""
     data: DataSettings = DataSettings()
     model: dict[str, Any] = Field(default={"name": "transvae"}, validate_default=True)
     """`name` of a registered model and its settings (reactdist/models)."""
@@ -166,6 +188,9 @@ class TrainSettings(Settings):
                 f"model.window_size {window} is larger than data.crop_frames "
                 f"{self.data.crop_frames}; no window would fit"
             )
+        if self.profiled and self.profiled[0] > self.profiled[1]:
+            raise ValueError(f"profile {self.profile} ends before it begins")
+        check_json(self.engine.deepspeed, deepspeed_values(self, self.workers.count))
         if self.ema_decay and self.engine.zero_stage == 3:
             raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
         if self.engine.compile and self.engine.zero_stage == 3:
@@ -183,6 +208,33 @@ class TrainSettings(Settings):
         return self.model_copy(update={"data": data, "output": self.output.resolve()})
 
     @property
+    def profiled(self) -> tuple[int, int] | None:
+        """First and last step of the trace."""
+        if self.profile is None:
+            return None
+        first, _, last = self.profile.partition(":")
+        return int(first), int(last)
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether Ray Train starts the workers; else the run is in the command's own process."""
+        return self.workers.count > 1 or self.workers.ray
+
+    @property
     def folder(self) -> Path:
         """Where this run keeps its files."""
         return self.output / self.name
+
+
+def deepspeed_values(settings: TrainSettings, world: int) -> dict[str, Any]:
+    """What the typed settings decide of DeepSpeed's configuration: "section.key" -> value."""
+    engine, accumulation = settings.engine, settings.accumulation
+    return {
+        "train_batch_size": settings.batch_size,
+        "train_micro_batch_size_per_gpu": settings.batch_size // world // accumulation,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": settings.optimizer.clip_norm,
+        "zero_optimization.stage": engine.zero_stage,
+        "fp16.enabled": engine.precision == "float16",
+        "bf16.enabled": engine.precision == "bfloat16",
+    }

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from reactdist.checkpoints.folder import Checkpoint
-from reactdist.data.clips import train_batches
 from reactdist.data.shards import Shards
 from reactdist.evaluate.validate import Validation
 from reactdist.models.registry import build_model
+from reactdist.terminal import verbose
 from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_group
+from reactdist.train.dry_run import dry_run
 from reactdist.train.ema import Average, ExponentialAverage, NoAverage
-from reactdist.train.engine import Batch, Engine
+from reactdist.train.engine import Engine
+from reactdist.train.feed import micro_batches
 from reactdist.train.keeper import RunFolder
 from reactdist.train.logfile import rank_log
 from reactdist.train.loop import Parts, Progress, Reporter, fit
 from reactdist.train.ranks import ProcessRanks, StopSignal
-from reactdist.train.schedule import evaluation_steps
+from reactdist.train.schedule import Plan
 from reactdist.train.settings import TrainSettings
 
 log = logging.getLogger("reactdist.train")
-
-TRAIN_COLUMNS = ("speaker_video", "speaker_audio", "listener_emotion", "listener_coefficients")
 
 
 def run_worker(
@@ -42,7 +42,9 @@ def run_worker(
     ranks = ProcessRanks(device)
     with StopSignal() as stop, rank_log(settings.folder, ranks.rank):
         shards = Shards.open(settings.data.shards)
-        engine = make_engine(settings, device, ranks.world)
+        model = make_model(settings)
+        dry_run(model, settings, shards, device, ranks.world)
+        engine = make_engine(model, settings, device, ranks.world)
         facts = {
             "engine": engine.kind,
             "zero_stage": engine.zero_stage,
@@ -54,6 +56,7 @@ def run_worker(
         validation = Validation(
             settings.model, shards, settings.validation, device=device, ranks=ranks
         )
+        validation.dry_run()
         folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.write)
         average: Average = NoAverage()
         if settings.ema_decay:
@@ -66,29 +69,26 @@ def run_worker(
                 reporter.evaluated(evaluation)
         batches = micro_batches(settings, shards, ranks, progress)
         parts = Parts(engine, batches, ranks, validation, folder, tuple(reporters), average, stop)
-        fit(parts, settings, due_evaluations(settings, shards), progress)
+        fit(parts, settings, Plan.of(settings, len(shards.items("train"))), progress)
         folder.finish(progress)
     return progress
 
 
-def due_evaluations(settings: TrainSettings, shards: Shards) -> dict[int, int]:
-    """Optimizer step -> finished epochs, for every evaluation of the run."""
-    return evaluation_steps(
-        settings.epochs,
-        settings.validation.every_epochs,
-        len(shards.items("train")),
-        settings.batch_size,
-    )
-
-
-def make_engine(settings: TrainSettings, device: torch.device, world: int) -> DeepSpeedEngine:
-    """The seeded model under a DeepSpeed engine."""
+def make_model(settings: TrainSettings) -> nn.Module:
+    """The model with its seeded initial weights, the same on every rank."""
     values = dict(settings.model)
     torch.manual_seed(settings.seed)
     model: nn.Module = build_model(values.pop("name"), values)
     model.train()
     if settings.engine.compile:
         model.compile_parts()  # type: ignore[operator]
+    return model
+
+
+def make_engine(
+    model: nn.Module, settings: TrainSettings, device: torch.device, world: int
+) -> DeepSpeedEngine:
+    """The model under a DeepSpeed engine."""
     share = settings.batch_size // world
     return DeepSpeedEngine(
         model,
@@ -115,28 +115,8 @@ def restore(checkpoint: Checkpoint | None, engine: Engine, average: Average) -> 
         step=checkpoint.step,
         epoch=state["epoch"],
         scores={int(step): score for step, score in state["scores"].items()},
+        skipped={int(item): times for item, times in state["skipped"].items()},
     )
-
-
-def micro_batches(
-    settings: TrainSettings, shards: Shards, ranks: ProcessRanks, progress: Progress
-) -> Iterator[Batch]:
-    """This rank's share of every global batch from `progress` on, in `accumulation` parts."""
-    batches = train_batches(
-        shards,
-        split="train",
-        batch_size=settings.batch_size,
-        crop_frames=settings.data.crop_frames,
-        seed=settings.seed,
-        consumed=progress.step * settings.batch_size,
-        rank=ranks.rank,
-        world=ranks.world,
-        workers=settings.data.workers,
-    )
-    for batch in batches:
-        chunked = {name: batch[name].chunk(settings.accumulation) for name in TRAIN_COLUMNS}
-        for part in range(settings.accumulation):
-            yield {name: chunks[part] for name, chunks in chunked.items()}
 
 
 def pick_device(gpu: bool | str) -> torch.device:
@@ -149,5 +129,7 @@ def pick_device(gpu: bool | str) -> torch.device:
 
 def quiet_libraries() -> None:
     """Silence what libraries say of themselves; `-v` leaves them on."""
+    if verbose():
+        return
     for name in ("DeepSpeed", "deepspeed", "ray", "torch.distributed", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)

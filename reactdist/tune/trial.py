@@ -11,7 +11,7 @@ from reactdist.data.shards import Shards
 from reactdist.errors import NonFiniteLoss
 from reactdist.evaluate.objective import OBJECTIVE
 from reactdist.train.keeper import is_finished, prepare_folder
-from reactdist.train.loop import Evaluation, StepRecord
+from reactdist.train.loop import Evaluation, Reporter
 from reactdist.train.settings import TrainSettings
 from reactdist.tune.journal import FAILED_OBJECTIVE
 from reactdist.tune.places import is_group
@@ -27,7 +27,7 @@ FAILURE = "failure"
 """Key of a result that says why its trial has none."""
 
 
-class TuneReporter:
+class TuneReporter(Reporter):
     """Evaluations to Ray Tune; inside this call a scheduler may end the trial for good.
 
     The last one is left to `run_trial`, which reports it when the run is whole: a scheduler ends
@@ -36,12 +36,6 @@ class TuneReporter:
 
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
-
-    def started(self, facts: Mapping[str, Any]) -> None:
-        """Nothing is reported before the first evaluation."""
-
-    def step(self, record: StepRecord) -> None:
-        """Steps are not reported to Tune."""
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Report unless it is the last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from reactdist.data.clips import train_batches, whole_items
-from reactdist.data.order import crop_start, stream
+from reactdist.data.clips import Damaged, train_batches, whole_items
+from reactdist.data.order import crop_start, epoch_order, stream
 from reactdist.data.shards import Shards
 from reactdist.errors import DataError, InputError
+from tests.data.damage import damage_listener
 
 BATCH, CROP, SEED = 4, 40, 11
 
@@ -95,6 +97,66 @@ def test_both_directions_come_once_an_epoch(shards: Shards) -> None:
     for number in range(pairs):
         there, back = items[number], items[number + pairs]
         assert (there.speaker, there.listener) == (back.listener, back.speaker)
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 1)])
+def test_a_damaged_item_is_replaced_by_the_next_of_its_epoch(
+    built: Path, shards: Shards, tmp_path: Path, world: int, workers: int
+) -> None:
+    broken = Path(shutil.copytree(built, tmp_path / "set"))
+    victim, count = 3, 2 * len(shards.items("train")) // BATCH
+    key = damage_listener(broken, "train", victim)
+    expected = batches(shards, count)
+    epochs = [epoch_order(len(shards.items("train")), SEED, epoch).tolist() for epoch in (0, 1)]
+    met: list[Damaged] = []
+    for rank in range(world):
+        got = batches(
+            Shards.open(broken),
+            count,
+            rank=rank,
+            world=world,
+            workers=workers,
+            on_damaged=met.append,
+        )
+        for step, (batch, whole) in enumerate(zip(got, expected, strict=True)):
+            each = BATCH // world
+            share = {name: value[rank * each :][:each] for name, value in whole.items()}
+            for row, number in enumerate(share["item"].tolist()):
+                if number != victim:
+                    assert all(torch.equal(batch[name][row], share[name][row]) for name in share)
+                    continue
+                order = epochs[(step * BATCH + rank * each + row) // len(epochs[0])]
+                stand_in = order[(order.index(victim) + 1) % len(order)]
+                assert batch["item"][row] == stand_in
+                (true,) = [
+                    (b, r)
+                    for s, b in enumerate(expected)
+                    for r, n in enumerate(b["item"].tolist())
+                    if n == stand_in and (s * BATCH + r) // len(order) == epochs.index(order)
+                ]
+                assert all(torch.equal(batch[name][row], true[0][name][true[1]]) for name in share)
+    assert [found.item for found in met] == [victim, victim]  # once an epoch
+    assert key in met[0].error.line()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damage_is_one_line_wherever_it_is_met(built: Path, tmp_path: Path, workers: int) -> None:
+    broken = Path(shutil.copytree(built, tmp_path / "set"))
+    key = damage_listener(broken, "train", 3)
+    with pytest.raises(DataError, match=rf"train/\d+\.parquet: row group \d \({key}\)") as caught:
+        batches(Shards.open(broken), 3, workers=workers)
+    assert "Traceback" not in caught.value.line()
+
+
+def test_a_split_that_cannot_be_read_at_all_is_an_error(built: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(built, tmp_path / "set"))
+    stream_of = train_batches(
+        Shards.open(broken), batch_size=2, crop_frames=CROP, seed=0, on_damaged=[].append
+    )
+    for file in broken.glob("train/*.parquet"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"train/\d+\.parquet"):
+        next(stream_of)
 
 
 def test_a_batch_that_does_not_divide_is_refused(shards: Shards) -> None:

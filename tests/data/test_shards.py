@@ -22,6 +22,7 @@ from reactdist.data.layouts.base import centre_crop
 from reactdist.data.release import Release
 from reactdist.data.shards import Shards
 from reactdist.errors import DataError, InputError
+from tests.data.damage import flip_byte
 
 
 @pytest.fixture
@@ -162,12 +163,7 @@ def test_a_missing_or_short_shard_is_named_on_opening(set_copy: Path) -> None:
 @pytest.mark.parametrize("column", ["video_001", "audio", "coefficients"])
 def test_a_flipped_byte_is_named_with_file_row_group_and_clip(set_copy: Path, column: str) -> None:
     file = set_copy / "train/00001.parquet"
-    metadata = pq.ParquetFile(file).metadata
-    place = metadata.schema.names.index(column)
-    chunk = metadata.row_group(2).column(place)
-    data = bytearray(file.read_bytes())
-    data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 4
-    file.write_bytes(data)
+    flip_byte(file, 2, column)
     shards = Shards.open(set_copy)
     key = shards.manifest.splits["train"].shards[1].clips[2][0]
     expected = rf"train/00001\.parquet: row group 2 \({key}\) is damaged"

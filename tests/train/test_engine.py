@@ -15,14 +15,16 @@ STEPS, SPLIT = 20, 8
 Losses = dict[str, list[float]]
 
 
-def launch(folder: Path, world: int, jobs: dict[str, dict[str, Any]]) -> Losses:
-    """Run jobs one after the other in `world` processes of their own; name -> global losses."""
-    number = len(list(folder.glob("out-*")))
-    out = folder / f"out-{number}.json"
-    request = {"world": world, "store": str(folder / f"store-{number}"), "jobs": jobs}
+def launch_ranks(script: Path, folder: Path, world: int, request: dict[str, Any]) -> None:
+    """Run `script` as `world` ranks, each a process of its own, until all have ended well."""
+    store = folder / f"store-{len(list(folder.glob('store-*')))}"
     processes = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), json.dumps({**request, "rank": rank, "out": str(out)})],
+            [
+                sys.executable,
+                str(script),
+                json.dumps({**request, "rank": rank, "world": world, "store": str(store)}),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -31,6 +33,12 @@ def launch(folder: Path, world: int, jobs: dict[str, dict[str, Any]]) -> Losses:
     ]
     printed = [process.communicate()[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), printed[0][-2000:]
+
+
+def launch(folder: Path, world: int, jobs: dict[str, dict[str, Any]]) -> Losses:
+    """Run jobs one after the other in `world` processes of their own; name -> global losses."""
+    out = folder / f"out-{len(list(folder.glob('out-*')))}.json"
+    launch_ranks(SCRIPT, folder, world, {"jobs": jobs, "out": str(out)})
     result: Losses = json.loads(out.read_text())
     return result
 
@@ -46,6 +54,30 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
         folder,
         2,
         {f"stage {stage}": {"stage": stage, **whole} for stage in range(4)}
+        | {f"bad {stage}": {"stage": stage, "bad": True} for stage in range(4)}
+        | {
+            f"bfloat16 {stage}": {"stage": stage, "engine": {"precision": "bfloat16"}, **whole}
+            for stage in range(4)
+        }
+        | {
+            f"transvae {stage} {again}": {
+                "stage": stage,
+                "model": "transvae",
+                "values": {"checkpoint_video": again},
+                "engine": {"precision": "bfloat16" if stage == 3 else "float32"},
+                "start": 0,
+                "stop": 3,
+            }
+            for stage in (0, 3)
+            for again in (False, True)
+        }
+        | {
+            "json": {
+                "stage": 2,
+                "engine": {"deepspeed": {"zero_optimization": {"reduce_bucket_size": 50}}},
+                **whole,
+            }
+        }
         | {"0x2": {"stage": 0, "save": saved["0x2"], **first}}
         | {"2x2": {"stage": 2, "save": saved["2x2"], **first}},
     )
@@ -54,6 +86,8 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
         1,
         {
             "torch": {"stage": "torch", **whole},
+            "autocast torch": {"stage": "torch", "autocast": True, **whole},
+            "bad torch": {"stage": "torch", "bad": True},
             "accumulation": {"stage": 1, "accumulation": 3, **whole},
             "2x1 after 0x2": {"stage": 2, "load": saved["0x2"], **rest},
             "0x1 after 2x2": {"stage": 0, "load": saved["2x2"], **rest},
@@ -71,6 +105,36 @@ def test_it_learns_so_equal_losses_mean_equal_updates(losses: Losses) -> None:
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_workers_of_every_zero_stage_learn_like_plain_torch(losses: Losses, stage: int) -> None:
     assert losses[f"stage {stage}"] == pytest.approx(losses["torch"], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["torch", 0, 1, 2, 3])
+def test_a_gradient_not_finite_on_one_rank_stops_all_before_the_update(
+    losses: Losses, stage: str | int
+) -> None:
+    assert losses[f"bad {stage}"] == [2.0]  # the third step
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_bfloat16_of_every_stage_learns_like_torch_autocast(losses: Losses, stage: int) -> None:
+    found = losses[f"bfloat16 {stage}"]
+    assert found == pytest.approx(losses["autocast torch"], rel=2e-2)
+    assert found == pytest.approx(losses["torch"], rel=5e-2)
+    assert found[0] != pytest.approx(losses["torch"][0], rel=1e-5)  # it did compute in bfloat16
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_activation_checkpointing_changes_no_loss(losses: Losses, stage: int) -> None:
+    """float32 at stage 0, bfloat16 at stage 3, where parameters are gathered a second time."""
+    kept, again = (losses[f"transvae {stage} {again}"] for again in (False, True))
+    assert again == pytest.approx(kept, rel=1e-5)
+
+
+def test_keys_that_may_be_brought_are_deepspeeds_own(losses: Losses) -> None:
+    assert losses["unknown keys"] == []
+
+
+def test_a_brought_json_reaches_deepspeed_and_keeps_the_losses(losses: Losses) -> None:
+    assert losses["json"] == pytest.approx(losses["torch"], rel=1e-5)
 
 
 def test_accumulation_is_the_same_step(losses: Losses) -> None:

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reactdist.train.schedule import evaluation_steps, learning_rate, step_seed, steps_until_epoch
-from reactdist.train.settings import OptimizerSettings
+from reactdist.data.order import stream
+from reactdist.train.schedule import (
+    Plan,
+    dropout_seed,
+    learning_rate,
+    noise_seed,
+    steps_until_epoch,
+)
+from reactdist.train.settings import OptimizerSettings, TrainSettings
 
 
 def test_warm_up_then_cosine() -> None:
@@ -38,13 +45,24 @@ def test_steps_until_epoch_by_counting_items(epoch: int, items: int, batch: int)
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 60))
 def test_the_last_epoch_is_always_evaluated(epochs: int, every: int, items: int) -> None:
-    due = evaluation_steps(epochs, every, items, 4)
-    assert max(due.values()) == epochs
-    assert max(due) == steps_until_epoch(epochs, items, 4)
-    assert all(e % every == 0 or e == epochs for e in due.values())
+    settings = TrainSettings(epochs=epochs, validation={"every_epochs": every})
+    plan = Plan.of(settings, items)
+    assert max(plan.evaluations.values()) == epochs
+    assert plan.total_steps == steps_until_epoch(epochs, items, settings.batch_size)
+    assert all(e % every == 0 or e == epochs for e in plan.evaluations.values())
 
 
-def test_seeds_of_steps_and_ranks_differ() -> None:
-    seeds = {step_seed(s, step, rank) for s in range(3) for step in range(200) for rank in range(4)}
-    assert len(seeds) == 3 * 200 * 4
-    assert all(0 <= seed < 2**63 for seed in seeds)
+@given(st.integers(1, 60), st.integers(1, 9))
+def test_the_epoch_of_a_step_by_looking_at_the_stream(items: int, batch: int) -> None:
+    plan = Plan(items, batch, {1: 1})
+    for step in range(1, 30):
+        _, epochs = stream(items, 0, (step - 1) * batch, step * batch)
+        assert plan.epoch_of(step) == epochs[-1] + 1
+
+
+def test_no_two_draws_share_a_seed() -> None:
+    noise = {noise_seed(seed, place) for seed in range(3) for place in range(500)}
+    dropout = {dropout_seed(s, n, rank) for s in range(3) for n in range(200) for rank in range(4)}
+    assert len(noise | dropout) == 3 * 500 + 3 * 200 * 4
+    # torch's CPU generator takes the lower half of a seed.
+    assert len({seed % 2**32 for seed in noise | dropout}) == 3 * 500 + 3 * 200 * 4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +18,12 @@ import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
+from reactdist.data.order import epoch_order
+from reactdist.data.shards import Shards
 from tests.conftest import small_run
+from tests.data.damage import damage_listener
 
 RUN = [sys.executable, "-m", "reactdist.cli", "train"]
 
@@ -113,7 +119,6 @@ def test_a_run_leaves_what_it_promises(undisturbed: Path, small_shards: str) -> 
     assert record.data.tags["reactdist.zero_stage"] == "0"
     assert record.data.tags["git.commit"]
     assert record.info.status == "FINISHED"
-    from reactdist.data.shards import Shards
     from reactdist.evaluate.predictions import read_predictions
 
     assert record.data.tags["reactdist.data_fingerprint"] == Shards.open(small_shards).fingerprint
@@ -133,6 +138,31 @@ def test_the_same_command_again_does_nothing(undisturbed: Path) -> None:
     tracker = f"sqlite:///{undisturbed}/mlflow.db"
     finish(start(undisturbed / "small.yaml", tracker))
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*.safetensors")} == before
+
+
+def test_weights_that_do_not_fit_the_model_are_refused_in_the_driver(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    """A checkpoint that verifies, of a model that this version builds differently."""
+    shutil.copytree(undisturbed / "runs", tmp_path / "runs")
+    run = tmp_path / "runs" / "small"
+    (run / "finished.json").unlink()
+    newest = max((run / "checkpoints").glob("step-*"))
+    tensors = weights(run)
+    name = min(tensors)
+    tensors[name] = np.zeros((1, 2, 3), np.float32)
+    file = newest / "model.safetensors"
+    save_file(tensors, file)
+    manifest = json.loads((newest / "manifest.json").read_text())
+    manifest["files"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+    tracker = f"sqlite:///{undisturbed}/mlflow.db"
+    command = ["--set", f"output={tmp_path / 'runs'}", "--set", "workers.ray=true"]
+    process = start(undisturbed / "small.yaml", tracker, *command)
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 2, out
+    assert f"{name} has shape (1, 2, 3)" in out
+    assert "Traceback" not in out
 
 
 def test_other_settings_under_the_same_name_are_refused(undisturbed: Path) -> None:
@@ -224,3 +254,49 @@ def test_a_loss_that_is_not_finite_stops_with_its_name(
     assert process.returncode == 1, out[-2000:]
     assert "loss not finite: " in out
     assert "Traceback" not in out
+
+
+def test_a_damaged_clip_stops_the_run_or_is_skipped_and_counted(
+    small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    """The same command goes on with `skip` from where `fail` stopped it."""
+    shards = Path(shutil.copytree(small_shards, tmp_path / "shards"))
+    items = len(Shards.open(shards).items("train"))
+    # Met in the second half of the first epoch; the first batch is read by the dry run too.
+    victim = int(epoch_order(items, 0, 0)[-1])
+    key = damage_listener(shards, "train", victim)
+    config = write_config(
+        tmp_path, str(shards), epochs=2, validation={"every_epochs": 1, "num_samples": 2}
+    )
+    process = start(config, tracker)
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 2, out[-2000:]
+    assert f"({key}) is damaged" in out
+    assert "Traceback" not in out
+    out = finish(start(config, tracker, "--set", "data.damaged=skip", "--profile", "2:3"))
+    assert f"training item {victim} is skipped and the next of its epoch is used: " in out
+    run = tmp_path / "runs" / "small"
+    newest = max((run / "checkpoints").glob("step-*"))
+    assert json.loads((newest / "state.json").read_text())["skipped"] == {str(victim): 2}
+    client = MlflowClient(tracker)
+    record = client.get_run((run / "run_id").read_text())
+    assert record.data.metrics["skipped_items"] == 2
+    trace = Path(client.download_artifacts(record.info.run_id, "profile/steps-2-3.json.gz"))
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    assert any("Convolution" in event.get("name", "") for event in events)
+
+
+def test_what_does_not_fit_is_refused_before_anything_starts(
+    small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    config = write_config(tmp_path, small_shards)
+    for changes, said in (
+        (["profile='900:901'"], "profile begins at step 900, the run has 8"),
+        (["engine.precision=float16", "workers.gpu=false"], "float16 does not train on a CPU"),
+    ):
+        process = start(config, tracker, *(f"--set={change}" for change in changes))
+        out = process.communicate(timeout=120)[0]
+        assert process.returncode == 2, out
+        assert said in out
+        assert "Traceback" not in out
+    assert not (tmp_path / "runs").exists()
