@@ -69,11 +69,12 @@ class _Follower:
 
     def _look(self) -> None:
         if self.log.exists():
-            with self.log.open() as file:
+            with self.log.open("rb") as file:
                 file.seek(self.position)
-                for line in file:
-                    self.screen.say(line.rstrip().split(" ", 3)[-1])
-                self.position = file.tell()
+                whole, newline, _ = file.read().rpartition(b"\n")
+            self.position += len(whole) + len(newline)
+            for line in whole.decode(errors="replace").splitlines():
+                self.screen.say(line.split(" ", 3)[-1])  # without date, time and level
         text = self._live()
         if text != self.shown:
             self.shown = text
