@@ -106,9 +106,13 @@ def predict_baseline(
     frames: int | None = None,
     num_samples: int = NUM_SAMPLES,
     seed: int = 0,
+    skip_damaged: bool = False,
 ) -> Predictions:
-    """A naive baseline's reactions to every item of a split (GT, Random, Mime, MeanSeq, MeanFr)."""
-    baseline = BASELINES[name](training_clips(shards))
+    """A naive baseline's reactions to every item of a split (GT, Random, Mime, MeanSeq, MeanFr).
+
+    `skip_damaged` leaves training clips that cannot be read out of what the baseline learns from.
+    """
+    baseline = BASELINES[name](training_clips(shards, skip_damaged=skip_damaged))
     return Predictions.stack(
         baseline_rows(baseline, shards, split, frames=frames, num_samples=num_samples, seed=seed)
     )
@@ -139,10 +143,21 @@ def baseline_rows(
         yield item, emotion, coefficients
 
 
-def training_clips(shards: Shards) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(emotion, coefficients) of every person clip of the training split, both roles, once each."""
+def training_clips(
+    shards: Shards, *, skip_damaged: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(emotion, coefficients) of every person clip of the training split, both roles, once each.
+
+    Raises:
+        DataError: a damaged clip, unless those are skipped.
+    """
     for key in sorted({k for item in shards.items("train") for k in (item.speaker, item.listener)}):
-        clip = shards.read(key, columns=("emotion", "coefficients"))
+        try:
+            clip = shards.read(key, columns=("emotion", "coefficients"))
+        except DataError:
+            if not skip_damaged:
+                raise
+            continue
         yield clip["emotion"], clip["coefficients"]
 
 

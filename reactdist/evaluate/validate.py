@@ -65,7 +65,10 @@ class Validation:
         *,
         device: torch.device,
         ranks: Gather,
+        skip_damaged: bool = False,
     ) -> None:
+        """`skip_damaged`: of training clips, for the mean face that guards refer to; what is scored
+        is never skipped."""
         values = dict(model)
         # A copy of its own: under ZeRO-3 the trained module holds no whole parameters, and
         # averaged weights are scored without touching it.
@@ -74,6 +77,7 @@ class Validation:
         self.shards = shards
         self.subset = subset
         self.ranks = ranks
+        self.skip_damaged = skip_damaged
         self.items = validation_items(len(shards.items(subset.split)), subset.items, subset.seed)
         self.truth: Truth | None = None
         self.predictions: Predictions | None = None
@@ -90,6 +94,7 @@ class Validation:
         frames = min(self.subset.frames or shortest, max(DRY_RUN_FRAMES, self.window_frames))
         self._together(lambda: self._predict(self.items[:1], frames, num_samples=1))
         self._together(self._read_truth)
+        self._together(self._mean_face)
 
     def __call__(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
         """Metrics of these weights, the same dict on every rank.
@@ -171,6 +176,7 @@ class Validation:
                 self.subset.split,
                 frames=self.subset.frames,
                 num_samples=1,
+                skip_damaged=self.skip_damaged,
             ).rows(self.items)
             guarded = {g.metric.removesuffix("_mean") for g in self.subset.objective.guards}
             table = self.truth.score_items(frozen, metrics=tuple(sorted(guarded)))

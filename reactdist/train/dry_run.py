@@ -37,6 +37,6 @@ def dry_run(
             kl_weight=settings.loss.kl_weight,
             diversity_weight=settings.loss.diversity_weight,
         )
-    check_finite({name: float(term) for name, term in losses.items()}, 0)
+    check_finite({name: float(term.detach()) for name, term in losses.items()}, 0)
     losses["total"].backward()
     model.zero_grad(set_to_none=True)

@@ -75,8 +75,9 @@ def train_here(
         *([live] if console else []),
         *reporters,
     ]
-    if settings.profiled:
-        everyone.append(ProfileReporter(*settings.profiled, settings.folder, run))
+    profile = settings.profiled and ProfileReporter(*settings.profiled, settings.folder, run)
+    if profile:
+        everyone.append(profile)
     try:
         if console:
             live.__enter__()
@@ -90,6 +91,8 @@ def train_here(
         run.set_tags({"reactdist.failure": error.line()})
         raise
     finally:
+        if profile:
+            profile.close()
         if console:
             live.__exit__()
         run.finish(status)

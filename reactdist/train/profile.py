@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +47,14 @@ class ProfileReporter(Reporter):
                     self._store()
                 self._profiler = None
 
+    def close(self) -> None:
+        """End a trace that the run did not live to complete: left running, it crashes the exit."""
+        if self._profiler is not None:
+            self._profiler.stop()
+            self._profiler = None
+
     def _start(self) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it greets on the terminal
         activities = [torch.profiler.ProfilerActivity.CPU]
         if torch.cuda.is_available():
             activities.append(torch.profiler.ProfilerActivity.CUDA)

@@ -54,7 +54,12 @@ def run_worker(
             "mean_face": [float(v) for v in shards.mean_face],
         }
         validation = Validation(
-            settings.model, shards, settings.validation, device=device, ranks=ranks
+            settings.model,
+            shards,
+            settings.validation,
+            device=device,
+            ranks=ranks,
+            skip_damaged=settings.data.damaged == "skip",
         )
         validation.dry_run()
         folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.write)

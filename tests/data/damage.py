@@ -18,16 +18,18 @@ def flip_byte(file: Path, row: int, column: str) -> None:
     file.write_bytes(data)
 
 
-def damage_listener(root: Path, split: str, item: int) -> str:
-    """Damage the coefficients of an item's listener in the set at `root`; its clip's key.
-
-    Only this item of the split learns from them: in the other direction the clip speaks.
-    """
+def damage(root: Path, split: str, item: int, person: str, column: str) -> str:
+    """Damage a column of an item's speaker or listener in the set at `root`; its clip's key."""
     shards = Shards.open(root)
-    key = shards.items(split)[item].listener
+    key: str = getattr(shards.items(split)[item], person)
     for shard in shards.manifest.splits[split].shards:
         for row, (name, _) in enumerate(shard.clips):
             if name == key:
-                flip_byte(root / shard.file, row, "coefficients")
+                flip_byte(root / shard.file, row, column)
                 return key
     raise AssertionError(f"no clip {key}")
+
+
+def damage_audio(root: Path, split: str, item: int) -> str:
+    """Damage the sound of an item's speaker, which no other item of the split hears."""
+    return damage(root, split, item, "speaker", "audio")

@@ -17,7 +17,7 @@ from reactdist.data.clips import Damaged, train_batches, whole_items
 from reactdist.data.order import crop_start, epoch_order, stream
 from reactdist.data.shards import Shards
 from reactdist.errors import DataError, InputError
-from tests.data.damage import damage_listener
+from tests.data.damage import damage_audio
 
 BATCH, CROP, SEED = 4, 40, 11
 
@@ -105,7 +105,7 @@ def test_a_damaged_item_is_replaced_by_the_next_of_its_epoch(
 ) -> None:
     broken = Path(shutil.copytree(built, tmp_path / "set"))
     victim, count = 3, 2 * len(shards.items("train")) // BATCH
-    key = damage_listener(broken, "train", victim)
+    key = damage_audio(broken, "train", victim)
     expected = batches(shards, count)
     epochs = [epoch_order(len(shards.items("train")), SEED, epoch).tolist() for epoch in (0, 1)]
     met: list[Damaged] = []
@@ -142,7 +142,7 @@ def test_a_damaged_item_is_replaced_by_the_next_of_its_epoch(
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damage_is_one_line_wherever_it_is_met(built: Path, tmp_path: Path, workers: int) -> None:
     broken = Path(shutil.copytree(built, tmp_path / "set"))
-    key = damage_listener(broken, "train", 3)
+    key = damage_audio(broken, "train", 3)
     with pytest.raises(DataError, match=rf"train/\d+\.parquet: row group \d \({key}\)") as caught:
         batches(Shards.open(broken), 3, workers=workers)
     assert "Traceback" not in caught.value.line()

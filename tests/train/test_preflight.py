@@ -20,7 +20,7 @@ from reactdist.train.preflight import check_run, check_weights
 from reactdist.train.settings import TrainSettings
 from reactdist.train.worker import make_model
 from tests.conftest import small_run
-from tests.data.damage import damage_listener
+from tests.data.damage import damage, damage_audio
 
 CPU = torch.device("cpu")
 
@@ -94,7 +94,7 @@ def test_the_dry_run_meets_a_damaged_clip_and_leaves_the_model_alone(
 
     shards = shutil.copytree(small_shards, tmp_path / "shards")
     items = len(Shards.open(shards).items("train"))
-    key = damage_listener(shards, "train", int(epoch_order(items, settings.seed, 0)[0]))
+    key = damage_audio(shards, "train", int(epoch_order(items, settings.seed, 0)[0]))
     with pytest.raises(DataError, match=key):
         dry_run(model, settings, Shards.open(shards), CPU, world=1)
     skipping = settings_of(str(shards), tmp_path, data={"damaged": "skip"})
@@ -116,9 +116,31 @@ def test_a_damaged_validation_clip_is_met_before_the_first_epoch(
     )
     whole.dry_run()
     assert whole.truth is not None
-    key = damage_listener(shards, "val", 0)
+    key = damage_audio(shards, "val", 0)
     broken = Validation(
         settings.model, Shards.open(shards), settings.validation, device=CPU, ranks=Alone()
     )
     with pytest.raises(DataError, match=key):
         broken.dry_run()
+
+
+def test_skipping_lets_the_mean_face_do_without_a_damaged_training_clip(
+    small_shards: str, tmp_path: Path
+) -> None:
+    shards = shutil.copytree(small_shards, tmp_path / "shards")
+    key = damage(shards, "train", 0, "listener", "coefficients")
+    settings = settings_of(str(shards), tmp_path)
+    for skip in (True, False):
+        validation = Validation(
+            settings.model,
+            Shards.open(shards),
+            settings.validation,
+            device=CPU,
+            ranks=Alone(),
+            skip_damaged=skip,
+        )
+        if skip:
+            validation.dry_run()
+        else:
+            with pytest.raises(DataError, match=key):
+                validation.dry_run()

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from reactdist.data.order import epoch_order
 from reactdist.data.shards import Shards
 from tests.conftest import small_run
-from tests.data.damage import damage_listener
+from tests.data.damage import damage_audio
 
 RUN = [sys.executable, "-m", "reactdist.cli", "train"]
 
@@ -238,7 +238,7 @@ def test_a_damaged_clip_stops_the_run_or_is_skipped_and_counted(
     items = len(Shards.open(shards).items("train"))
     # Met in the second half of the first epoch; the first batch is read by the dry run too.
     victim = int(epoch_order(items, 0, 0)[-1])
-    key = damage_listener(shards, "train", victim)
+    key = damage_audio(shards, "train", victim)
     config = write_config(
         tmp_path, str(shards), epochs=2, validation={"every_epochs": 1, "num_samples": 2}
     )

@@ -14,7 +14,7 @@ from reactdist.checkpoints import find_checkpoints
 from reactdist.data.order import stream
 from reactdist.data.shards import Shards
 from tests.conftest import small_run
-from tests.data.damage import damage_listener
+from tests.data.damage import damage_audio
 from tests.train.test_engine import launch_ranks
 
 RANK = Path(__file__).parent / "rank_process.py"
@@ -75,7 +75,7 @@ def test_damage_that_one_worker_meets_is_answered_by_both(
     # The last item of the first batch, which is the second worker's; the dry run reads others.
     first_batch, _ = stream(items, 0, 0, 4)
     victim = int(first_batch[-1])
-    key = damage_listener(shards, "train", victim)
+    key = damage_audio(shards, "train", victim)
     changes = {"batch_size": 4, "epochs": 2}
     train(tmp_path, str(shards), 2, data={"crop_frames": 16, "damaged": "fail"}, **changes)
     errors = sorted(tmp_path.glob("losses-0.json-error-*"))
