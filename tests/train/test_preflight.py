@@ -110,7 +110,7 @@ def test_a_damaged_validation_clip_is_met_before_the_first_epoch(
     small_shards: str, tmp_path: Path
 ) -> None:
     shards = shutil.copytree(small_shards, tmp_path / "shards")
-    settings = settings_of(str(shards), tmp_path)
+    settings = settings_of(str(shards), tmp_path, validation={"items": None})
     whole = Validation(
         settings.model, Shards.open(shards), settings.validation, device=CPU, ranks=Alone()
     )
