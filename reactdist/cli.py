@@ -415,6 +415,7 @@ def _add_groups() -> None:
     """Register commands that live beside the package they belong to (light modules all)."""
     from reactdist.data.commands import app as data
     from reactdist.data.synth.command import synth
+    from reactdist.distributed.build_command import build
     from reactdist.evaluate.bench import app as bench
     from reactdist.evaluate.report_command import compare
     from reactdist.evaluate.score import score_command
@@ -424,6 +425,7 @@ def _add_groups() -> None:
 
     app.add_typer(runs, name="runs")
     data.command("synth")(synth)
+    data.command("build")(build)
     app.add_typer(data, name="data")
     app.command("score")(score_command)
     app.command("compare")(compare)

@@ -81,8 +81,8 @@ def read_wav(path: str | Path) -> tuple[npt.NDArray[np.float32], int]:
     path = Path(path)
     if not path.is_file():
         raise Missing("is missing", where=path)
-    _check_riff(path)
     try:
+        _check_riff(path)
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Damaged(f"cannot read the audio ({error})", where=path) from None

@@ -35,6 +35,24 @@ Runner = Callable[[Sequence[ShardTask]], Iterator[ShardResult]]
 """Runs tasks in any order, wherever it likes: processes here, Ray tasks in `distributed.build`."""
 
 
+class Counted:
+    """A runner that counts what another one builds."""
+
+    def __init__(self, run: Runner) -> None:
+        self._run = run
+        self.clips = 0
+        """Built now, not by an earlier, interrupted run."""
+        self.peak_bytes = 0
+        """The most memory that one worker held."""
+
+    def __call__(self, tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
+        for result in self._run(tasks):
+            if result.peak_bytes and result.shard is not None:
+                self.clips += len(result.shard.clips)
+            self.peak_bytes = max(self.peak_bytes, result.peak_bytes)
+            yield result
+
+
 @dataclass(frozen=True)
 class Plan:
     """All that a build will do, known before it starts."""
@@ -97,6 +115,8 @@ def build(
     if finished is None:
         seal(plan, records)
         finished = Shards.open(out)
+    else:
+        tidy(plan.store)  # a build killed after its last word
     return finished
 
 
@@ -191,8 +211,14 @@ def seal(plan: Plan, records: dict[str, SplitRecord]) -> Manifest:
         splits=records,
     ).sealed()
     plan.store.write(MANIFEST_NAME, manifest.to_json())
-    plan.store.remove_folder(RECORDS)
+    tidy(plan.store)
     return manifest
+
+
+def tidy(store: Store) -> None:
+    """Delete what a finished set no longer needs."""
+    store.remove_folder(RECORDS)
+    store.sweep()
 
 
 def refuse(left_out: Sequence[tuple[str, str]]) -> None:
@@ -246,7 +272,9 @@ def _write_split(plan: Plan, split: str, results: Sequence[ShardResult]) -> Spli
     """Pairs and neighbours of what was kept, in the order of the release's list."""
     shards = tuple(r.shard for r in results if r.shard is not None)
     kept = {key for shard in shards for key, _ in shard.clips}
-    left_out = [entry for result in results for entry in result.left_out]
+    # Where the release lies is no part of the set: moved and built again, it is the same.
+    here = f"{plan.release.root}/"
+    left_out = [(what, why.replace(here, "")) for r in results for what, why in r.left_out]
     unknown: set[str] = set()
     index, matrix = plan.release.index, plan.release.matrix_path
     with_matrix = index is not None and matrix is not None

@@ -112,8 +112,14 @@ def check(
 
 
 def _lists(release: Release, splits: tuple[str, ...]) -> Iterator[Finding]:
+    split_of: dict[frozenset[str], str] = {}
     for split, pairs in release.pairs.items():
         file = str(release.lists / f"{split}.csv")
+        for pair in pairs:
+            other = split_of.setdefault(frozenset((pair.speaker, pair.listener)), split)
+            if other != split:
+                detail = f"the pair is listed in {other} too: one would be judged by the other"
+                yield Finding("listed-twice", "problem", split, pair.speaker, "list", file, detail)
         if not pairs:
             yield Finding("empty", "problem", split, "", "list", file, "lists no pair")
         for pair in repeated(pairs):

@@ -5,6 +5,8 @@ Which items, in which order and cropped where is decided in `order`; here they a
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +89,7 @@ def train_batches(
         pin_memory=torch.cuda.is_available(),
         # Clients of object stores do not survive a fork; local files do, and it starts at once.
         multiprocessing_context=None if not workers else "fork" if shards.is_local else "spawn",
+        worker_init_fn=None if shards.is_local else _end_at_once,
     )
     for batch, damaged in loader:
         for found in damaged:
@@ -214,6 +217,12 @@ def _collated(samples: list[Sample]) -> tuple[Batch | None, list[Damaged]]:
     damaged = [found for _, ones in samples for found in ones]
     read = [sample for sample, _ in samples]
     return None if None in read else default_collate(read), damaged
+
+
+def _end_at_once(_: int) -> None:
+    """At its end, leave a loader process without taking its object store client apart: threads of
+    the client that still run abort the process now and then, which looks like a lost worker."""
+    atexit.register(os._exit, 0)
 
 
 def _checked_items(shards: Shards, split: str, crop_frames: int) -> tuple[Item, ...]:

@@ -7,7 +7,6 @@ so little is lost by it. Figures: README of this folder.
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -45,37 +44,33 @@ class SegmentCodec(Protocol):
 class Jpeg:
     """A table of frames + 1 byte offsets (uint32, little endian), then one JPEG a frame."""
 
-    quality: int = 92
+    quality: int = 86
     name: str = "jpeg"
 
     def encode(self, frames: Frames) -> bytes:
-        from PIL import Image
+        import simplejpeg
 
-        pictures = []
-        for frame in frames:
-            buffer = io.BytesIO()
-            # 4:2:0 decodes a third faster than 4:4:4 and costs half a decibel on footage that
-            # was 4:2:0 before.
-            Image.fromarray(frame).save(buffer, "JPEG", quality=self.quality, subsampling=2)
-            pictures.append(buffer.getvalue())
+        # 4:2:0 decodes a third faster than 4:4:4 and costs 0.3 dB on footage that was 4:2:0 before.
+        pictures = [
+            simplejpeg.encode_jpeg(np.ascontiguousarray(frame), self.quality, "RGB", "420")
+            for frame in frames
+        ]
         head = 4 * (len(pictures) + 1)
         ends = np.cumsum([head, *(len(picture) for picture in pictures)])
         return ends.astype("<u4").tobytes() + b"".join(pictures)
 
     def decode(self, data: bytes | memoryview, start: int, out: Frames) -> None:
-        import av
+        import simplejpeg
 
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         head = int(np.frombuffer(view[:4], "<u4")[0])
         ends = np.frombuffer(view[:head], "<u4")
-        # ffmpeg's decoder and one converter for all take 0.6 of the time that Pillow takes.
-        context = av.CodecContext.create("mjpeg", "r")
-        context.thread_count = 1
-        convert = RgbConverter()
-        for number in range(len(out)):
-            begin, end = ends[start + number], ends[start + number + 1]
-            (frame,) = context.decode(av.Packet(view[begin:end]))
-            convert(frame, out[number])
+        for number, target in enumerate(out, start):
+            # Colour repeated instead of interpolated: a tenth faster, and on footage that was
+            # 4:2:0 before not further from it. The fast DCT would cost a decibel.
+            simplejpeg.decode_jpeg(
+                view[ends[number] : ends[number + 1]], buffer=target, fastupsample=True
+            )
 
 
 @dataclass(frozen=True)
@@ -96,6 +91,8 @@ class H264:
         context.options = {
             "crf": str(self.quality),
             "preset": "medium",
+            # No CABAC, no deblocking: decodes in 0.6 of the time, 7 % larger.
+            "tune": "fastdecode",
             "x264-params": f"keyint={SEGMENT_FRAMES}:scenecut=0:bframes=2:threads=1",
         }
         packets = []

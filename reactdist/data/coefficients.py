@@ -42,7 +42,10 @@ def read_npy(path: str | Path, mmap: bool = False) -> npt.NDArray[np.generic]:
         raise Truncated(f"has {size} bytes, its header says {expected}", where=path)
     if expected < size:
         raise Damaged(f"has {size} bytes, its header says {expected}", where=path)
-    return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise Damaged(f"cannot be read ({error})", where=path) from None
 
 
 def _npy_bytes(path: Path) -> int:

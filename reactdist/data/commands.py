@@ -1,14 +1,16 @@
-"""`reactdist data ...`: check, build, info, bench. Heavy imports wait until a command runs."""
+"""`reactdist data ...`: check, info, bench. Heavy imports wait until a command runs.
+
+`data build` can run on a cluster, so it lives in `reactdist.distributed`.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from reactdist.schema import CROP_PIXELS
 
 app = typer.Typer(help="From a downloaded release to shards that feed a GPU.")
 
@@ -33,41 +35,14 @@ def check(
     from reactdist.data.check import check as run
     from reactdist.data.report import print_report
 
+    start = time.perf_counter()
     report = run(root, decode=decode, lists=lists, hashes=hashes, workers=workers)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:
-        print_report(report)
+        print_report(report, time.perf_counter() - start)
     if not report.ok:
         raise typer.Exit(1)
-
-
-@app.command()
-def build(
-    root: Annotated[Path, typer.Argument(help="The release's root folder.")],
-    out: Annotated[str, typer.Argument(help="Folder or URI (s3://bucket/path) of the shards.")],
-    image_size: Annotated[int, typer.Option(help="Side of the frames, pixels.")] = CROP_PIXELS,
-    codec: Annotated[str, typer.Option(help="jpeg, h264, or with quality: jpeg:95.")] = "jpeg",
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse if any clip is bad.")] = False,
-    min_frames: Annotated[int, typer.Option(help="Leave shorter clips out.")] = 1,
-    lists: Lists = None,
-    workers: Workers = None,
-) -> None:
-    """Build Parquet shards; the same command resumes what was interrupted."""
-    from reactdist.data.build import build as run
-    from reactdist.data.report import print_set
-
-    shards = run(
-        root,
-        out,
-        image_size=image_size,
-        codec=codec,
-        strict=strict,
-        min_frames=min_frames,
-        lists=lists,
-        workers=workers,
-    )
-    print_set(shards, out)
 
 
 @app.command()
@@ -98,9 +73,10 @@ def bench(
     step_s: Annotated[float, typer.Option(min=1e-4, help="Seconds of a training step.")] = 0.2,
     split: Annotated[str, typer.Option(help="Split to load from.")] = "train",
 ) -> None:
-    """Time the loader, and shards beside PNG folders and packed npy."""
+    """Time the loader, shards beside PNG folders and packed npy, audio features, neighbours."""
     from reactdist.data import bench as timing
-    from reactdist.data.report import print_feeds, print_ways
+    from reactdist.data.bench_features import audio_speed, neighbours_speed
+    from reactdist.data.report import print_feeds, print_speeds, print_ways
     from reactdist.data.shards import Shards
 
     opened = Shards.open(shards)
@@ -114,3 +90,4 @@ def bench(
         frames = opened.read(opened.items(split)[0].speaker, columns=("video",))["video"]
         frames = frames.transpose(0, 2, 3, 1)
     print_ways(timing.compare_ways(frames, min(crop, len(frames))), min(crop, len(frames)))
+    print_speeds([audio_speed(), neighbours_speed()])

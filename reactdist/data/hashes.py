@@ -68,7 +68,7 @@ def _from_sums(release: Release, file: Path) -> list[Recorded]:
         for modality, path in release.files(split, clip).paths().items()
     }
     entries = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
+    for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         sha256, _, name = line.partition(" ")

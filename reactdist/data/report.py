@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from reactdist.data.bench import Feed, Way
+from reactdist.data.bench_features import Speed
+from reactdist.data.build import Counted
 from reactdist.data.check import Report
 from reactdist.data.inspection import Finding
+from reactdist.data.shard_task import peak_bytes
 from reactdist.data.shards import Shards
 
 SHOWN = 3
 """Left-out clips that a summary spells out for each split."""
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: Report, seconds: float, console: Console | None = None) -> None:
     """Counts by kind and modality with a first example, then one line of totals."""
     console = console or Console()
     grouped: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
@@ -37,7 +40,8 @@ def print_report(report: Report, console: Console | None = None) -> None:
     counts = {s: sum(f.severity == s for f in report.findings) for s in _SEVERITIES}
     console.print(
         f"pairs: {pairs}; {report.num_files} files, {decoded}; "
-        f"{counts['problem']} problems, {counts['suspect']} suspects, {counts['note']} notes",
+        f"{counts['problem']} problems, {counts['suspect']} suspects, {counts['note']} notes; "
+        f"{report.num_files // 4 / seconds:.0f} clips/s",
         soft_wrap=True,
     )
 
@@ -72,6 +76,17 @@ def print_set(shards: Shards, where: object, console: Console | None = None) -> 
             console.print(f"left out of {name}: {what}: {why}", soft_wrap=True)
         if len(split.left_out) > SHOWN:
             console.print(f"... and {len(split.left_out) - SHOWN} more, all in manifest.json")
+
+
+def print_built(counted: Counted, seconds: float) -> None:
+    """Speed and memory of a build; nothing if it was finished before."""
+    if counted.clips:
+        Console().print(
+            f"built {counted.clips} clips in {seconds:.0f} s, {counted.clips / seconds:.2f} a "
+            f"second; a worker held at most {counted.peak_bytes / 1e6:.0f} MB, "
+            f"this process {peak_bytes() / 1e6:.0f} MB",
+            soft_wrap=True,
+        )
 
 
 def print_feeds(
@@ -111,6 +126,16 @@ def print_ways(ways: Sequence[Way], crop_frames: int, console: Console | None = 
             f"{way.psnr_luma_db:.1f}",
         )
     console.print(table)
+
+
+def print_speeds(speeds: Sequence[Speed]) -> None:
+    """One line each: seconds of ours, and how much longer the plain way takes."""
+    for speed in speeds:
+        plain = ""
+        if speed.plain:
+            ratio = speed.plain_s / speed.ours_s
+            plain = f"; {speed.plain} {speed.plain_s:.2f} s, {ratio:.0f}x"
+        Console().print(f"{speed.what}: {speed.ours_s:.3f} s{plain}", soft_wrap=True)
 
 
 _SEVERITIES = ("problem", "suspect", "note")

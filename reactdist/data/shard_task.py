@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from reactdist.data.clip import ClipSettings, encode_clip
@@ -19,7 +20,7 @@ from reactdist.data.lists import Pair
 from reactdist.data.manifest import ShardRecord, shard_record
 from reactdist.data.release import ClipFiles
 from reactdist.data.rows import arrow_schema
-from reactdist.data.storage import Store, temporary
+from reactdist.data.storage import Store, new_writer, temporary
 from reactdist.errors import DataError, StorageError
 
 RECORDS = "building"
@@ -66,6 +67,8 @@ class ShardResult:
     left_out: tuple[tuple[str, str], ...]
     """(clip or pair, why)."""
     plan: str
+    peak_bytes: int = 0
+    """The most memory that the process of the task held; 0 if an earlier run did the task."""
 
 
 def run_task(task: ShardTask, avoid: frozenset[str] = frozenset()) -> ShardResult:
@@ -81,17 +84,23 @@ def run_task(task: ShardTask, avoid: frozenset[str] = frozenset()) -> ShardResul
         return done
     left_out: list[tuple[str, str]] = []
     rows = _good_rows(task, avoid, left_out)
+    writing = temporary(task.file, new_writer())
     try:
-        shard = _write(task, rows)
+        shard = _write(task, writing, rows)
     except OSError as error:
-        with suppress(OSError):
-            task.store.remove(temporary(task.file))
+        with suppress(OSError, StorageError):
+            task.store.remove(writing)
         raise StorageError(
             f"cannot write ({error})", where=task.store.where(task.file), fix="free some space"
         ) from None
     result = ShardResult(task.split, task.number, shard, tuple(left_out), task.plan)
     task.store.write(task.record_file, json.dumps(asdict(result)).encode())
-    return result
+    return replace(result, peak_bytes=peak_bytes())
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def try_clip(clip: tuple[ClipFiles, ClipSettings]) -> None:
@@ -144,7 +153,7 @@ def _good_rows(
                 left_out.append((files.key, "the other person of the pair was left out"))
 
 
-def _write(task: ShardTask, rows: Iterator[dict[str, Any]]) -> ShardRecord | None:
+def _write(task: ShardTask, writing: str, rows: Iterator[dict[str, Any]]) -> ShardRecord | None:
     """Write the rows under a temporary name, hash them on the way, then give the file its name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -152,7 +161,7 @@ def _write(task: ShardTask, rows: Iterator[dict[str, Any]]) -> ShardRecord | Non
     schema = arrow_schema(_max_segments(task))
     store, clips = task.store, []
     store.filesystem.create_dir(store.path(task.split), recursive=True)
-    with store.filesystem.open_output_stream(store.path(temporary(task.file))) as stream:
+    with store.filesystem.open_output_stream(store.path(writing)) as stream:
         hashed = _HashedStream(stream)
         with pq.ParquetWriter(
             pa.PythonFile(hashed, mode="w"),
@@ -171,9 +180,9 @@ def _write(task: ShardTask, rows: Iterator[dict[str, Any]]) -> ShardRecord | Non
                 writer.write_table(pa.table(values, schema=schema), row_group_size=1)
                 clips.append((str(row["key"]), int(row["num_frames"])))
     if not clips:
-        store.filesystem.delete_file(store.path(temporary(task.file)))
+        store.filesystem.delete_file(store.path(writing))
         return None
-    store.commit(task.file)
+    store.commit(writing, task.file)
     return ShardRecord(task.file, hashed.size, hashed.hasher.hexdigest(), tuple(clips))
 
 

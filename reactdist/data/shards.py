@@ -71,17 +71,17 @@ class Shards:
         Raises:
             InputError: no finished set there, or one of its files is missing or damaged;
                 names the file and, where one can be told, the row group and the clip.
+            StorageError: the storage does not answer.
         """
         store = Store.at(path)
-        try:
-            data = store.read(MANIFEST_NAME)
-        except OSError:
+        if not store.exists(MANIFEST_NAME):
             raise InputError(
                 "holds no finished shards (no manifest.json)",
                 where=path,
                 fix="run `reactdist data build ROOT OUT` to the end",
-            ) from None
-        shards = cls(store, Manifest.from_json(data, store.where(MANIFEST_NAME)))
+            )
+        manifest = Manifest.from_json(store.read(MANIFEST_NAME), store.where(MANIFEST_NAME))
+        shards = cls(store, manifest)
         shards._check_files(verify)
         return shards
 

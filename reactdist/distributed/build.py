@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 
-from reactdist.data.build import build, without_killers
+from reactdist.data.build import without_killers
 from reactdist.data.pool import progress
 from reactdist.data.shard_task import ShardResult, ShardTask, run_task
-from reactdist.data.shards import Shards
-from reactdist.errors import InputError
+from reactdist.distributed.session import ray_session
 
 AHEAD = 2
 """Tasks handed out for each core: enough to keep it busy, few enough to stay small."""
+LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.OutOfMemoryError,
+)
+"""What takes a task away without an error of its own."""
 
 
-def build_on_ray(root: str | Path, out: str | Path, **settings: Any) -> Shards:
-    """As `reactdist.data.build.build` (same arguments but `workers`), on the connected cluster.
+def run_on_cluster(
+    tasks: Sequence[ShardTask], *, address: str | None = None, workers: int | None = None
+) -> Iterator[ShardResult]:
+    """The runner for a cluster: `run_on_ray`, connected for as long as it runs.
 
-    Every node must see `root` and `out` under the same name: a shared disk, or a URI for `out`.
+    Every node must see the release and the output under the same names: a shared disk, or a URI
+    for the output.
 
     Raises:
-        InputError: no Ray is connected, or as `build`.
+        InputError: nobody answers at `address` (or RAY_ADDRESS).
     """
-    if not ray.is_initialized():
-        raise InputError("no Ray is connected", fix="call ray.init() or give --address")
-    return build(root, out, runner=run_on_ray, **settings)
+    with ray_session(address):
+        yield from run_on_ray(tasks, workers)
 
 
-def run_on_ray(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
-    """Results of all tasks, as they finish; a task that ends its worker is run again without
-    the clips that do it."""
-    limit = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+def run_on_ray(tasks: Sequence[ShardTask], workers: int | None = None) -> Iterator[ShardResult]:
+    """Results of all tasks, as they finish, `workers` at a time (default: every core).
+
+    A task that ends its worker is run again without the clips that do it; errors that a task
+    raises pass through.
+    """
+    limit = workers or AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
     # A lost node is worth another attempt; a decoder that kills its process is met again below.
     run = ray.remote(num_cpus=1, max_retries=1)(run_task)
-    careful = ray.remote(num_cpus=1, max_retries=0)(without_killers)
+    careful = ray.remote(num_cpus=1, max_retries=3)(without_killers)
     waiting = list(reversed(tasks))
     running: dict[Any, ShardTask] = {}
     with progress(len(tasks), "building shards") as advance:
@@ -49,8 +58,10 @@ def run_on_ray(tasks: Sequence[ShardTask]) -> Iterator[ShardResult]:
             task = running.pop(done)
             try:
                 result = ray.get(done)
-            except ray.exceptions.WorkerCrashedError:
+            except LOST:
                 running[careful.remote(task)] = task
                 continue
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
             yield result
             advance()

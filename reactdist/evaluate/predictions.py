@@ -96,7 +96,7 @@ class PredictionWriter:
         try:
             self._file.close()
             if kind is None:
-                self._store.commit(self._name)
+                self._store.commit(temporary(self._name), self._name)
             else:
                 self._store.remove(temporary(self._name))
         except OSError as problem:

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from reactdist.data.audio import mfcc_features, read_wav
-from reactdist.data.torchaudio_parts import compute_deltas, mfcc
+from reactdist.data.bench_features import frame_by_frame
 from reactdist.errors import DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audio_mono_44100.npz"
-
-
-def frame_by_frame(mono: np.ndarray, rate: int, num_frames: int) -> np.ndarray:
-    """The published way: one Kaldi call for each video frame."""
-    per_frame = rate // 25
-    padded = np.zeros(num_frames * per_frame, np.float32)
-    padded[: min(len(mono), len(padded))] = mono[: len(padded)]
-    rows = []
-    for number in range(num_frames):
-        samples = torch.from_numpy(padded[None, number * per_frame : (number + 1) * per_frame])
-        value = mfcc(
-            samples, sample_frequency=float(rate), use_energy=True, dither=0.0, num_ceps=13
-        ).T
-        delta = compute_deltas(value)
-        rows.append(torch.stack([value, delta, compute_deltas(delta)]).flatten().numpy())
-    return np.stack(rows)
 
 
 def test_agrees_with_the_published_features() -> None:
@@ -51,28 +33,6 @@ def test_stereo_is_averaged() -> None:
     stereo = np.random.default_rng(0).normal(0, 0.1, (44100, 2)).astype(np.float32)
     got = mfcc_features(stereo, 44100, 25)
     np.testing.assert_array_equal(got, mfcc_features(stereo.mean(1), 44100, 25))
-
-
-def test_half_a_minute_is_20_times_faster_than_frame_by_frame() -> None:
-    mono = np.random.default_rng(0).normal(0, 0.1, 44100 * 30).astype(np.float32)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        start = time.process_time()
-        frame_by_frame(mono[: 44100 * 3], 44100, 75)
-        slow = 10 * (time.process_time() - start)
-        fast = min(_timed(mono) for _ in range(3))
-    finally:
-        torch.set_num_threads(threads)
-    print(f"30 s of audio: {fast:.3f} s, frame by frame {slow:.2f} s, {slow / fast:.0f}x")
-    assert fast < 0.15
-    assert slow > 20 * fast
-
-
-def _timed(mono: np.ndarray) -> float:
-    start = time.process_time()
-    mfcc_features(mono, 44100, 750)
-    return time.process_time() - start
 
 
 def test_a_rate_too_low_is_refused() -> None:

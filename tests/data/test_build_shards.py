@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dying
@@ -55,6 +58,8 @@ def test_bad_clips_are_left_out_and_everything_follows(copied: Path, tmp_path: P
     assert "other person" in reasons[f"train/{pairs[1].speaker}"]
     assert "missing" in reasons[f"train/{pairs[2].speaker}"]
     assert len(reasons) == 4
+    # Where the release lay is no part of the set.
+    assert str(copied) not in (tmp_path / "out/manifest.json").read_text()
     with pytest.raises(InputError, match="no clip"):
         shards.frames(f"train/{pairs[1].speaker}")
 
@@ -139,6 +144,39 @@ def test_a_build_goes_on_where_it_stopped(built: Path, release: Path, tmp_path: 
     done = (out / tasks[0].file).stat().st_mtime_ns
     build(release, out, **SMALL)
     assert (out / tasks[0].file).stat().st_mtime_ns == done
+    assert tree(out) == tree(built)
+
+
+def test_two_builders_of_one_shard_do_not_disturb_each_other(
+    built: Path, release: Path, tmp_path: Path
+) -> None:
+    """A task may outlive its killed build and run beside the next one's."""
+    task = make_plan(
+        release, tmp_path / "out", image_size=32, codec="jpeg", lists=None,
+        splits=("train",), min_frames=1, pairs_a_shard=2,
+    ).tasks[0]  # fmt: skip
+    together = threading.Barrier(2)
+
+    def build_one(_: int) -> str:
+        together.wait()
+        shard = run_task(task).shard
+        assert shard is not None
+        return shard.sha256
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(build_one, range(2)))) == 1
+    assert (tmp_path / "out" / task.file).read_bytes() == (built / task.file).read_bytes()
+    assert not list(tmp_path.rglob("*.writing"))
+
+
+def test_what_a_killed_build_left_in_a_finished_set_goes(
+    built: Path, release: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(built, tmp_path / "out"))
+    (out / "building").mkdir()
+    (out / "building/train-00000.json").write_text("{}")
+    (out / "train/00000.parquet.0badcafe.writing").write_bytes(b"half a shard")
+    build(release, out, **SMALL)
     assert tree(out) == tree(built)
 
 

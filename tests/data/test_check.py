@@ -20,12 +20,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reactdist.data.check import check
+from reactdist.data.clip import ClipSettings, encode_clip
+from reactdist.data.codec import Jpeg
 from reactdist.data.hashing import sha256_of
 from reactdist.data.inspection import PairTask, inspect_pair
 from reactdist.data.layouts.mp4 import Mp4Video
 from reactdist.data.release import ClipFiles, Release
-from reactdist.errors import InputError
+from reactdist.errors import DataError, InputError
 
+SMALL = ClipSettings(32, Jpeg(), (0.0,) * 58)
 MODALITIES = ("video", "audio", "emotion", "coefficients")
 
 
@@ -227,6 +230,34 @@ def test_damaged_headers(
     assert faults_of(pair, modality, file)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(MODALITIES), st.floats(0, 1), st.integers(1, 64), st.integers(0, 99))
+def test_damage_anywhere_crashes_neither_check_nor_build(
+    pair: tuple[ClipFiles, ClipFiles],
+    tmp_path: Path,
+    modality: str,
+    where: float,
+    size: int,
+    seed: int,
+) -> None:
+    source = pair[0].paths()[modality]
+    data = source.read_bytes()
+    place = int(where * (len(data) - size))
+    file = tmp_path / f"1{source.suffix}"
+    noise = random.Random(seed).randbytes(size)
+    file.write_bytes(data[:place] + noise + data[place + size :])
+    damaged = replace(pair[0], **{modality: file})
+    result = inspect_pair(PairTask("val", damaged, pair[1], decode=True))
+    refused = ""
+    try:
+        encode_clip(damaged, SMALL)
+    except DataError as error:
+        refused = error.line()
+    if refused:  # then it names the file or the clip, and the check found it too
+        assert str(file) in refused or damaged.key in refused
+        assert [*result.findings, *result.uneven], refused
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.floats(0, 1), st.integers(0, 99))
 def test_damage_inside_the_index_of_an_mp4_is_found_or_does_no_harm(
@@ -284,6 +315,17 @@ def test_faults_are_named_by_clip(copied: Path) -> None:
         ("wrong-shape", "", "", "matrix"),
     }
     json.dumps(report.to_dict())
+
+
+def test_a_pair_in_two_splits_is_found(copied: Path) -> None:
+    """Whether or not each split has files of it."""
+    stolen = Release.open(copied).pairs["train"][0]
+    lines = (copied / "val.csv").read_text().splitlines()
+    # In the other direction: it is the same recording.
+    lines.append(f"{len(lines) - 1},{stolen.listener},{stolen.speaker}")
+    (copied / "val.csv").write_text("\n".join(lines) + "\n")
+    found = [f for f in check(copied, splits=("train", "val")).problems if f.modality == "list"]
+    assert [(f.kind, f.split, f.clip) for f in found] == [("listed-twice", "val", stolen.listener)]
 
 
 def test_a_decoder_that_dies_is_one_finding(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rewrite
+import soundfile
 
+from reactdist.data.bench_features import frame_by_frame
 from reactdist.data.check import check
 from reactdist.data.clip import ClipSettings, encode_clip
 from reactdist.data.codec import Jpeg
+from reactdist.data.inspection import PairTask, inspect_pair
 from reactdist.data.release import Release
 from reactdist.errors import DataError, InputError
+from reactdist.schema import FRAME_RATE_HZ
 
 SETTINGS = ClipSettings(32, Jpeg(), (0.0,) * 58)
 EXACT = [
@@ -59,6 +65,25 @@ def test_files_a_frame_short_are_cut_to_the_shortest_and_noted(release: Path, co
     report = check(copied)
     assert report.ok
     assert {f.severity for f in report.findings} == {"note"}
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_audio_of_any_rate_and_channels(
+    release: Path, tmp_path: Path, rate: int, channels: int
+) -> None:
+    opened = Release.open(release)
+    files = opened.files("val", opened.clips("val")[0])
+    shape = (rate * 44 // FRAME_RATE_HZ, channels)
+    samples = np.random.default_rng(rate).uniform(-0.5, 0.5, shape)
+    wav = tmp_path / "1.wav"
+    soundfile.write(wav, samples, rate)
+    changed = replace(files, audio=wav)
+    assert inspect_pair(PairTask("val", changed, files, decode=False)).findings == ()
+    stored, _ = soundfile.read(wav, always_2d=True)
+    expected = frame_by_frame(stored.mean(1).astype(np.float32), rate, 44)
+    got = np.frombuffer(encode_clip(changed, SETTINGS)["audio"], np.float32).reshape(44, 78)
+    np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
 def test_a_person_keeps_their_emotion_in_both_directions(release: Path, copied: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import random
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from reactdist.data.audio import mfcc_features, read_wav
@@ -171,6 +174,31 @@ def test_a_flipped_byte_is_named_with_file_row_group_and_clip(set_copy: Path, co
         Shards.open(set_copy, verify=True)
     with pytest.raises(DataError, match=expected):
         shards.read(key)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.floats(0, 1), st.integers(1, 32), st.integers(0, 99))
+def test_damage_anywhere_in_a_shard_is_one_named_error_or_none(
+    built: Path, set_copy: Path, where: float, size: int, seed: int
+) -> None:
+    """Any clip reads as it was, or the error names the file and the clip."""
+    name = "val/00000.parquet"
+    good = (built / name).read_bytes()
+    place = int(where * (len(good) - size))
+    noise = random.Random(seed).randbytes(size)
+    (set_copy / name).write_bytes(good[:place] + noise + good[place + size :])
+    damaged, whole = Shards.open(set_copy), Shards.open(built)
+    for key, _ in whole.manifest.splits["val"].shards[0].clips:
+        refused, got = "", {}
+        try:
+            got = damaged.read(key)
+        except DataError as error:
+            refused = error.line()
+        if refused:
+            assert name in refused
+            assert key in refused
+        for column, value in got.items():
+            np.testing.assert_array_equal(value, whole.read(key)[column])
 
 
 def test_changed_neighbours_are_refused(set_copy: Path) -> None:
