@@ -7,6 +7,7 @@ and every later trial waits for ever.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -34,6 +35,19 @@ class GroupReports(TuneReportCallback):
             super().after_report(run_context, [as_result(epoch, step, values)], None)
 
 
+def name_the_cluster() -> None:
+    """Tell the processes of a group, its cleaner among them, which cluster they belong to.
+
+    The State API looks for one on its machine and gives up where it finds two; the cleaner then
+    never learns that its group is gone. To be called in the process that starts the group.
+    """
+    import ray
+    from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
+
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    ENV_VARS_TO_PROPAGATE.add("RAY_ADDRESS")
+
+
 def check_state_api(study: str) -> None:
     """Ask Ray's State API one question, in the connected session.
 
@@ -48,7 +62,7 @@ def check_state_api(study: str) -> None:
         # By its address: several clusters may run on this machine.
         address = ray.get_runtime_context().gcs_address
         list_nodes(address=address, limit=1, timeout=_ANSWER_TIMEOUT_S)
-    except (RayStateApiException, OSError, RuntimeError) as error:
+    except (RayStateApiException, OSError, RuntimeError, ValueError) as error:
         said = str(error).strip().splitlines()
         raise InputError(
             "Ray's State API does not answer, so a trial stopped early would keep its workers' "

@@ -99,7 +99,8 @@ def _train_here(settings: TrainSettings, uri: str, parent: str) -> None:
 
 def _train_group(settings: TrainSettings, uri: str, parent: str) -> None:
     from reactdist.train.ray_train import train_on_ray
-    from reactdist.tune.group import GroupReports
+    from reactdist.tune.group import GroupReports, name_the_cluster
 
+    name_the_cluster()
     reports = GroupReports(settings.epochs)
     train_on_ray(settings, uri, callbacks=[reports], parent_run_id=parent, kind="trial")

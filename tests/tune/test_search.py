@@ -62,7 +62,11 @@ def start(config: Path, tracker: str, *more: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out = process.communicate(timeout=420)[0]
+    try:
+        out = process.communicate(timeout=420)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert process.returncode == 0, out[-3000:]
     return out
 
@@ -176,6 +180,32 @@ def test_trials_that_fail_do_not_take_the_search_down(
     assert "going on with the stored settings" in said
     assert good.trial in said
     assert (folder / "trials.jsonl").read_bytes() == before
+
+
+def test_a_spent_budget_cuts_trials_off_and_a_larger_one_goes_on(
+    small_shards: str, tmp_path: Path, tracker: str
+) -> None:
+    config = write_study(tmp_path, small_shards, trials=2, scheduler={"kind": "fifo"})
+    folder = tmp_path / "runs" / "search"
+    said = finish(start(config, tracker, "--set", "limits.core_hours=1e-5"))
+    assert "core-hours used" in said
+    cut = read_study(folder)
+    assert "cut off" in {trial.end for trial in cut.trials}
+    client = MlflowClient(tracker)
+    assert client.get_run(cut.run_id).data.tags["reactdist.ended_by"] == cut.ended_by
+    finish(start(config, tracker))
+    whole = read_study(folder)
+    assert {(trial.number, trial.end, trial.epochs) for trial in whole.trials} == {
+        (0, "finished", 32),
+        (1, "finished", 32),
+    }
+    assert whole.run_id == cut.run_id
+    assert whole.core_hours > cut.core_hours
+    assert client.get_run(whole.run_id).data.metrics["core_hours"] == whole.core_hours
+    before = {trial.number: trial.curve for trial in cut.trials}
+    for trial in whole.trials:
+        seen = before.get(trial.number, [])
+        assert trial.curve[: len(seen)] == seen
 
 
 def test_a_trial_that_fails_is_started_again(
