@@ -75,7 +75,7 @@ def building(release: Path, out: Path, address: str) -> Iterator[subprocess.Pope
         start_new_session=True,
     )
     while child.poll() is None and not list(out.glob("building/*.json")):
-        time.sleep(0.005)
+        time.sleep(0.001)
     try:
         yield child
     finally:
