@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,16 +57,20 @@ def run_on_ray(work: Work, blocks: Sequence[Block]) -> Iterator[tuple[Block, Any
     there = ray.cluster_resources()
     if there.get("CPU", 0) < 1:
         raise InputError("the Ray cluster has no CPU to offer", fix="see `ray status`")
-    results = ray.data.from_items(
-        # As bytes, since Arrow knows no such columns.
-        [{"block": pickle.dumps(block)} for block in blocks],
-        override_num_blocks=len(blocks),
-    ).map(
-        _do,
-        fn_args=(ray.put(work),),
-        num_cpus=1,
-        num_gpus=1 if work.uses_gpu and there.get("GPU", 0) >= 1 else 0,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # how to say max_retries changes with Ray 2.64
+        results = ray.data.from_items(
+            # As bytes, since Arrow knows no such columns.
+            [{"block": pickle.dumps(block)} for block in blocks],
+            override_num_blocks=len(blocks),
+        ).map(
+            _do,
+            fn_args=(ray.put(work),),
+            num_cpus=1,
+            num_gpus=1 if work.uses_gpu and there.get("GPU", 0) >= 1 else 0,
+            # Ray Data would try for ever, also a block that always ends its process.
+            ray_remote_args_fn=lambda: {"max_retries": 3},
+        )
     try:
         for row in results.iter_rows():
             result = pickle.loads(row["result"])
