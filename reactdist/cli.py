@@ -422,6 +422,7 @@ def _add_groups() -> None:
     from reactdist.tracking.bench import runs as bench_runs
     from reactdist.tracking.command import app as runs
     from reactdist.tracking.command import gc
+    from reactdist.tune.bench_command import bench_tune
 
     app.add_typer(runs, name="runs")
     data.command("synth")(synth)
@@ -435,6 +436,7 @@ def _add_groups() -> None:
     bench.command("runs")(bench_runs)
     bench.command("quality")(_bench_quality)
     bench.command("train")(_bench_train)
+    bench.command("tune")(bench_tune)
 
 
 if __name__ == "__main__":
