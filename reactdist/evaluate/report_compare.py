@@ -234,9 +234,11 @@ def _verdict_text(d: Difference) -> str:
 
 
 def _interval_text(d: Difference) -> str:
+    # Equal means differ by rounding: 5e-18 is no result.
+    estimate = 0.0 if abs(d.estimate) < 1e-12 else d.estimate
     if math.isnan(d.low):
-        return number(d.estimate)
-    return f"{number(d.estimate)} [{number(d.low)}, {number(d.high)}]"
+        return number(estimate)
+    return f"{number(estimate)} [{number(d.low)}, {number(d.high)}]"
 
 
 def _scores_tables(comparison: Comparison) -> str:

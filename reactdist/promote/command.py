@@ -94,7 +94,8 @@ def print_checks(screen: Console, checks: Sequence[Check]) -> None:
     """One line a check."""
     for check in checks:
         mark = "[green]pass[/]" if check.passed else "[red]FAIL[/]"
-        screen.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+        # A line stays a line in a file, whatever its length.
+        screen.print(f"{mark} {check.name}: {check.detail}", highlight=False, soft_wrap=True)
 
 
 def roll_back(name: str, alias: str, reason: str, tracking: str | None) -> None:
