@@ -208,7 +208,7 @@ def test_the_parents_record_is_complete(place: Place, study: StudyResult, runs: 
         f"study/{name}"
         for name in (
             "trials.csv", "best_so_far.png", "parallel_coordinates.png", "slice.png",
-            "contour.png", "study.html",
+            "contour.png", "pareto.png", "study.html",
         )
     }  # fmt: skip
     top = {file.path for file in client.list_artifacts(study.run_id)}
