@@ -1,6 +1,5 @@
 """The files of a generated release, read back without our own readers, and what stops it."""
 
-import os
 import resource
 import shutil
 import signal
@@ -244,10 +243,3 @@ def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").rglob("*.mp4"))) == 6
     again = CliRunner().invoke(app, words)
     assert isinstance(again.exception, InputError)
-
-
-@pytest.mark.slow
-def test_24_pairs_of_751_frames_take_under_three_minutes(tmp_path: Path) -> None:
-    start = time.monotonic()
-    write_release(tmp_path / "out", pairs=24, frames=751, workers=min(2, os.cpu_count() or 1))
-    assert time.monotonic() - start < 180

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -19,5 +20,7 @@ def synth(
     """Write a generated release in the published files (mp4, wav, csv, npy, lists, matrix)."""
     from reactdist.data.synth.release import write_release
 
+    started = time.perf_counter()
     write_release(out, pairs=pairs, frames=frames, seed=seed)
-    typer.echo(f"{out}: {pairs} pairs of {frames} frames, seed {seed}")
+    seconds = time.perf_counter() - started
+    typer.echo(f"{out}: {pairs} pairs of {frames} frames, seed {seed}, in {seconds:.0f} s")
