@@ -57,7 +57,8 @@ class Cluster:
                 probe.bind((f"{self.network}.1", 0))
                 port = probe.getsockname()[1]
             self.address = f"{self.network}.1:{port}"
-            self._start(node, 1, [], "--head", f"--port={port}", f"--temp-dir={self.folder}")
+            head = ("--head", "--include-dashboard=false", f"--temp-dir={self.folder}")
+            self._start(node, 1, [], *head, f"--port={port}")
             return
         self.started += 1
         number = self.started + 1
@@ -100,7 +101,7 @@ class Cluster:
         self.nodes[node] = word = secrets.token_hex(8)
         command = [
             *inside, RAY, "start", "--num-cpus=1", "--object-store-memory=100000000",
-            f"--node-ip-address={self.network}.{number}", "--include-dashboard=false", *how,
+            f"--node-ip-address={self.network}.{number}", *how,
         ]  # fmt: skip
         done = subprocess.run(
             command, env={**self.environment, NODE: word}, capture_output=True, text=True,
