@@ -45,11 +45,15 @@ class Disk:
         self._filler = threading.Thread(target=self._keep_full)
         self._filler.start()
 
-    def free(self) -> None:
-        """Remove what fills it."""
+    def stop(self) -> None:
+        """Write no more."""
         self._done.set()
         if self._filler is not None:
             self._filler.join()
+
+    def free(self) -> None:
+        """Remove what fills it."""
+        self.stop()
         (self.folder / "filler").unlink()
 
     def _keep_full(self) -> None:
@@ -73,7 +77,9 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     )  # fmt: skip
     if mounted.returncode:
         pytest.skip(f"a file system that can be full must be mounted: {mounted.stderr.strip()}")
-    yield Disk(folder)
+    made = Disk(folder)
+    yield made
+    made.stop()  # first: what it writes next would land on the machine's own disk
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
