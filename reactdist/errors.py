@@ -62,6 +62,13 @@ class StorageError(ReactdistError):
     retryable = True
 
 
+class OutOfMemory(ReactdistError):
+    """Memory ran out; another attempt may find more, unless it ends at the same place."""
+
+    exit_code = 1
+    retryable = True
+
+
 class WorkerLost(ReactdistError):
     """A worker or node went away; the run continues from its last checkpoint."""
 

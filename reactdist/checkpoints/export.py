@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reactdist.checkpoints.folder import MANIFEST
+from reactdist.checkpoints.storage import storage_errors
 from reactdist.errors import DataError, InputError
 from reactdist.models.registry import build_model
 
@@ -38,21 +39,27 @@ def export_model(
         weights: parameter name -> CPU float32 tensor.
         model: {"name": registered model, **its settings}.
         facts: further plain values for config.yaml (mean_face, data fingerprint, run id, ...).
+
+    Raises:
+        StorageError: the storage is full, read-only or gone; nothing half-written stays.
     """
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir(parents=True)
     try:
-        save_file({k: v.detach().contiguous() for k, v in weights.items()}, str(partial / WEIGHTS))
-        document = {"model": dict(model), **facts}
-        (partial / CONFIG).write_text(yaml.safe_dump(document, sort_keys=False))
-        files = {
-            name: hashlib.sha256((partial / name).read_bytes()).hexdigest()
-            for name in (WEIGHTS, CONFIG)
-        }
-        (partial / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(partial, folder)
+        with storage_errors("exported model", folder):
+            partial.mkdir(parents=True)
+            save_file(
+                {k: v.detach().contiguous() for k, v in weights.items()}, str(partial / WEIGHTS)
+            )
+            document = {"model": dict(model), **facts}
+            (partial / CONFIG).write_text(yaml.safe_dump(document, sort_keys=False))
+            files = {
+                name: hashlib.sha256((partial / name).read_bytes()).hexdigest()
+                for name in (WEIGHTS, CONFIG)
+            }
+            (partial / MANIFEST).write_text(json.dumps({"files": files}, indent=1))
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -28,7 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reactdist.checkpoints.keep import keep_mark
-from reactdist.errors import DataError, StorageError
+from reactdist.checkpoints.storage import storage_errors
+from reactdist.errors import DataError
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -74,31 +75,22 @@ def write_checkpoint(
     final = checkpoint_of(root, step)
     partial = root / f".{final.name}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        partial.mkdir(parents=True)
-        for name, values in tensors.items():
-            contiguous = {k: v.detach().contiguous() for k, v in values.items()}
-            save_file(contiguous, str(partial / f"{name}.safetensors"))
-        (partial / "state.json").write_text(json.dumps({"step": step, **state}, indent=1))
-        (partial / "config.yaml").write_text(config_yaml)
-        files = {p.name: _sha256(p) for p in sorted(partial.iterdir())}
-        manifest = {"format": FORMAT_VERSION, "step": step, "files": files}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _sync_folder(partial)
-        if final.exists():  # the same step, written by an earlier attempt
-            keep_mark(final, partial)
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync_folder(root)
-    except OSError as error:
-        raise StorageError(
-            f"checkpoint could not be written ({error.strerror or error})",
-            where=final,
-            fix="free space or make the folder writable",
-        ) from None
-    except Exception as error:  # safetensors reports a full disk as its own error type
-        if type(error).__module__.startswith("safetensors"):
-            raise StorageError(f"checkpoint could not be written ({error})", where=final) from None
-        raise
+        with storage_errors("checkpoint", final):
+            partial.mkdir(parents=True)
+            for name, values in tensors.items():
+                contiguous = {k: v.detach().contiguous() for k, v in values.items()}
+                save_file(contiguous, str(partial / f"{name}.safetensors"))
+            (partial / "state.json").write_text(json.dumps({"step": step, **state}, indent=1))
+            (partial / "config.yaml").write_text(config_yaml)
+            files = {p.name: _sha256(p) for p in sorted(partial.iterdir())}
+            manifest = {"format": FORMAT_VERSION, "step": step, "files": files}
+            (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            _sync_folder(partial)
+            if final.exists():  # the same step, written by an earlier attempt
+                keep_mark(final, partial)
+                shutil.rmtree(final)
+            partial.rename(final)
+            _sync_folder(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint(final, step)

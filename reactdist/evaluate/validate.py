@@ -142,16 +142,20 @@ class Validation:
         if self.ranks.rank == 0 and self.truth is None:
             self.truth = Truth.read(self.shards, self.subset.split, self.subset.frames)
 
-    def write(self, folder: Path) -> None:
-        """Store the last evaluation's ten samples and per-item scores as Parquet."""
-        if self.predictions is None or self.table is None:
+    def writer(self) -> Callable[[Path], None]:
+        """What stores the ten samples and per-item scores of the last evaluation as Parquet."""
+        stored, table = self.predictions, self.table
+        if stored is None or table is None:
             raise RuntimeError("nothing was evaluated on this rank")
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = self.predictions
-        write_predictions(
-            folder / "predictions.parquet", stored.items, stored.emotion, stored.coefficients
-        )
-        self.table.to_parquet(folder / "items.parquet", index=False)
+
+        def write(folder: Path) -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_predictions(
+                folder / "predictions.parquet", stored.items, stored.emotion, stored.coefficients
+            )
+            table.to_parquet(folder / "items.parquet", index=False)
+
+        return write
 
     def _score(self, predicted: list[Any] | None) -> dict[str, float] | None:
         """Metrics of the predictions of all ranks, which rank 0 holds."""

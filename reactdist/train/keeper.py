@@ -32,6 +32,7 @@ from reactdist.checkpoints.folder import (
     write_checkpoint,
 )
 from reactdist.checkpoints.keep import is_protected, to_remove
+from reactdist.checkpoints.storage import storage_errors
 from reactdist.config import Settings, flatten, resolved, to_yaml
 from reactdist.errors import InputError, StorageError
 from reactdist.train.loop import Evaluation, Progress
@@ -56,9 +57,10 @@ class RunFolder:
         *,
         rank: int,
         facts: Mapping[str, Any],
-        evidence: Callable[[Path], None],
+        evidence: Callable[[], Callable[[Path], None]],
     ) -> None:
-        """`evidence` writes the predictions and scores of the best model into a folder."""
+        """`evidence` gives what writes predictions and scores of the last evaluation to a folder,
+        then or later."""
         self.evidence = evidence
         self.settings = settings
         self.root = settings.folder
@@ -67,6 +69,7 @@ class RunFolder:
         self.facts = dict(facts)
         self.evaluations: dict[int, Evaluation] = {}
         self.unsaved_step: int | None = None
+        self.unwritten_best: Callable[[], None] | None = None
 
     def resume(self) -> Checkpoint | None:
         """The newest whole checkpoint; damaged ones are named in the log and passed over."""
@@ -115,29 +118,48 @@ class RunFolder:
         self._remove_old(progress)
 
     def evaluated(self, weights: Mapping[str, Tensor], evaluation: Evaluation) -> None:
-        """Remember an evaluation; export its model if it is the best so far."""
+        """Remember an evaluation; export its model if it is the best so far, or try again to."""
         self.evaluations[evaluation.step] = evaluation
-        if self.rank or not evaluation.is_best:
+        if self.rank:
             return
-        try:
-            export_model(
-                self.root / "best",
-                weights,
-                self.settings.model,
-                step=evaluation.step,
-                epoch=evaluation.epoch,
-                run=self.settings.name,
-                **self.facts,
-            )
-            self.evidence(self.root / "best-predictions")
-        except OSError as error:
-            log.warning("best model not written (%s); training goes on", error.strerror)
+        if evaluation.is_best:
+            # Kept in memory until it is written: a later evaluation may find the space again.
+            write = self.evidence()
+            self.unwritten_best = lambda: self._write_best(weights, write, evaluation)
+        if self.unwritten_best is not None:
+            try:
+                self.unwritten_best()
+            except StorageError as error:
+                log.warning(
+                    "%s; training goes on and the next evaluation tries again", error.line()
+                )
+            else:
+                self.unwritten_best = None
+
+    def _write_best(
+        self,
+        weights: Mapping[str, Tensor],
+        write_evidence: Callable[[Path], None],
+        evaluation: Evaluation,
+    ) -> None:
+        with storage_errors("best predictions", self.root):
+            write_evidence(self.root / "best-predictions")
+        # Last: an exported model means that its predictions are there.
+        export_model(
+            self.root / "best",
+            weights,
+            self.settings.model,
+            step=evaluation.step,
+            epoch=evaluation.epoch,
+            run=self.settings.name,
+            **self.facts,
+        )
 
     def finish(self, progress: Progress) -> None:
         """Say that the run is whole.
 
         Raises:
-            StorageError: the last checkpoint could not be written.
+            StorageError: the last checkpoint, the best model or this could not be written.
         """
         if self.rank:
             return
@@ -147,6 +169,8 @@ class RunFolder:
                 where=self.checkpoints,
                 fix="free space and run the same command: it resumes from the last one written",
             )
+        if self.unwritten_best is not None:
+            self.unwritten_best()
         last = self.evaluations[max(self.evaluations)]
         document = {
             "step": progress.step,
@@ -154,7 +178,10 @@ class RunFolder:
             "scores": progress.scores,
             "metrics": dict(last.metrics),
         }
-        (self.root / "finished.json").write_text(json.dumps(document, indent=1))
+        part = self.root / ".finished.json.part"
+        with storage_errors("the end of the run", self.root):
+            part.write_text(json.dumps(document, indent=1))
+            part.rename(self.root / "finished.json")
 
     def _remove_old(self, progress: Progress) -> None:
         on_disk = {c.step: c for c in find_checkpoints(self.checkpoints)}

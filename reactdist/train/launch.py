@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reactdist.checkpoints.export import load_config
 from reactdist.config import flatten, resolved, to_yaml
 from reactdist.data.shards import Shards
-from reactdist.errors import NonFiniteLoss
+from reactdist.errors import NonFiniteLoss, OutOfMemory
 from reactdist.tracking import Run, git_state, open_run, package_versions, prepare, tracking_uri
 from reactdist.tracking.system import SystemMetrics
 from reactdist.train.keeper import identity_of, is_finished, prepare_folder
@@ -31,7 +32,8 @@ def train(
 
     Raises:
         InputError: found in the driver before anything starts.
-        NonFiniteLoss, Preempted, StorageError, DataError: from the loop.
+        NonFiniteLoss, OutOfMemory, Preempted, StorageError, DataError: from the loop.
+        WorkerLost: workers were lost more often than allowed.
     """
     uri = tracking_uri(tracking)
     settings = settings.absolute()
@@ -59,6 +61,7 @@ def train_here(
     console: bool = False,
     parent_run_id: str | None = None,
     kind: str = "train",
+    asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train in this process: a laptop run, a tuning trial, or rank 0 of a Ray Train group."""
     from reactdist.train.worker import pick_device, quiet_libraries, run_worker
@@ -82,12 +85,12 @@ def train_here(
         if console:
             live.__enter__()
         with SystemMetrics(run):
-            run_worker(settings, pick_device(settings.workers.gpu), everyone)
+            run_worker(settings, pick_device(settings.workers.gpu), everyone, asked_to_stop)
         status = "FINISHED"
     except Preempted:
         status = "KILLED"
         raise
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, OutOfMemory) as error:
         run.set_tags({"reactdist.failure": error.line()})
         raise
     finally:
@@ -142,6 +145,7 @@ class RunReporter(TrackerReporter):
         super().__init__(run, every=settings.log_every_steps)
         self.tracked = run
         self.settings = settings
+        self.exported_step: int | None = None
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """What only the worker knows: the engine that really trains."""
@@ -151,7 +155,10 @@ class RunReporter(TrackerReporter):
     def evaluated(self, evaluation: Evaluation) -> None:
         super().evaluated(evaluation)
         folder = self.settings.folder
-        if evaluation.is_best and (folder / "best").is_dir():
+        # By what is on disk: full storage may hold up a best model until a later evaluation.
+        step = load_config(folder / "best")["step"] if (folder / "best").is_dir() else None
+        if step != self.exported_step:
+            self.exported_step = step
             self.tracked.log_folder(folder / "best", "exported")
             self.tracked.log_folder(folder / "best-predictions", "predictions")
         self.tracked.set_tags({"reactdist.checkpoint": str(folder / "checkpoints")})

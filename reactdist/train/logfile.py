@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ from reactdist.train.loop import Evaluation, Reporter
 log = logging.getLogger("reactdist.train")
 
 
+class _LogFile(logging.FileHandler):
+    """A log that a full disk leaves incomplete, without a traceback a line on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def rank_log(folder: Path, rank: int) -> Iterator[Path]:
     """Write what `reactdist` logs on this rank to `folder/log/rank-N.log` too."""
     path = folder / "log" / f"rank-{rank}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger("reactdist")
     level = root.level
@@ -29,7 +38,8 @@ def rank_log(folder: Path, rank: int) -> Iterator[Path]:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        handler.close()
+        with contextlib.suppress(OSError):  # what the full disk did not take
+            handler.close()
 
 
 class LogReporter(Reporter):

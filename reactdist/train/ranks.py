@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 import torch
@@ -46,33 +43,3 @@ class ProcessRanks:
         holder = [value]
         torch.distributed.broadcast_object_list(holder, src=0, device=self._device)
         return holder[0]
-
-
-class StopSignal:
-    """Remembers SIGTERM and Ctrl-C so that the loop can stop between two steps.
-
-    Signals are taken only in a process's main thread; elsewhere (a Tune trial) the scheduler that
-    owns the process stops it.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._former[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def __call__(self) -> bool:
-        return self.received
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt  # a second Ctrl-C means now
-        self.received = True

@@ -172,15 +172,16 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> TrainSettings:
-        share = self.workers.count * self.accumulation
-        if self.batch_size % share:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be split over {self.workers.count} workers x "
-                f"{self.accumulation} micro-batches; take a multiple of {share}"
-            )
-        least = self.workers.min_count
-        if least is not None and least > self.workers.count:
+        most, least = self.workers.count, self.workers.min_count or self.workers.count
+        if least > most:
             raise ValueError("workers.min_count is larger than workers.count")
+        for count in range(least, most + 1):  # an elastic group may have any of these sizes
+            share = count * self.accumulation
+            if self.batch_size % share:
+                raise ValueError(
+                    f"batch_size {self.batch_size} cannot be split over {count} workers x "
+                    f"{self.accumulation} micro-batches; take a multiple of {share}"
+                )
         window = self.model.get("window_size")
         online = self.model.get("task") == "online"
         if online and window is not None and window > self.data.crop_frames:

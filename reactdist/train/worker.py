@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -22,25 +22,34 @@ from reactdist.train.feed import micro_batches
 from reactdist.train.keeper import RunFolder
 from reactdist.train.logfile import rank_log
 from reactdist.train.loop import Parts, Progress, Reporter, fit
-from reactdist.train.ranks import ProcessRanks, StopSignal
+from reactdist.train.memory import memory_watched
+from reactdist.train.ranks import ProcessRanks
 from reactdist.train.schedule import Plan
 from reactdist.train.settings import TrainSettings
+from reactdist.train.stop import StopSignal
 
 log = logging.getLogger("reactdist.train")
 
 
 def run_worker(
-    settings: TrainSettings, device: torch.device, reporters: Sequence[Reporter] = ()
+    settings: TrainSettings,
+    device: torch.device,
+    reporters: Sequence[Reporter] = (),
+    asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> Progress:
     """Train on this rank until the run is done; resumes from the newest whole checkpoint.
 
+    `asked_to_stop` says so besides the signals that this process gets.
+
     Raises:
-        NonFiniteLoss, Preempted, DataError, StorageError: see reactdist.train.loop.fit.
+        NonFiniteLoss, Preempted, DataError: see reactdist.train.loop.fit.
+        OutOfMemory, StorageError: what the step or the last checkpoint wanted is not there.
     """
     torch.set_num_threads(max(1, int(settings.workers.cpus)))
     start_process_group(device, settings.workers.hang_timeout_s)
     ranks = ProcessRanks(device)
-    with StopSignal() as stop, rank_log(settings.folder, ranks.rank):
+    progress = Progress()
+    with StopSignal() as stop, rank_log(settings.folder, ranks.rank), memory_watched(progress):
         shards = Shards.open(settings.data.shards)
         model = make_model(settings)
         dry_run(model, settings, shards, device, ranks.world)
@@ -62,18 +71,27 @@ def run_worker(
             skip_damaged=settings.data.damaged == "skip",
         )
         validation.dry_run()
-        folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.write)
+        folder = RunFolder(settings, rank=ranks.rank, facts=facts, evidence=validation.writer)
         average: Average = NoAverage()
         if settings.ema_decay:
             average = ExponentialAverage(settings.ema_decay, engine.weights())
-        progress = restore(folder.resume(), engine, average)
+        restore(folder.resume(), engine, average, progress)
         for reporter in reporters:
             reporter.started(facts)
             # Those that keep a record skip what they have; what a kill swallowed is made good.
             for evaluation in folder.evaluations.values():
                 reporter.evaluated(evaluation)
         batches = micro_batches(settings, shards, ranks, progress)
-        parts = Parts(engine, batches, ranks, validation, folder, tuple(reporters), average, stop)
+        parts = Parts(
+            engine,
+            batches,
+            ranks,
+            validation,
+            folder,
+            tuple(reporters),
+            average,
+            lambda: stop() or asked_to_stop(),
+        )
         fit(parts, settings, Plan.of(settings, len(shards.items("train"))), progress)
         folder.finish(progress)
     return progress
@@ -106,22 +124,22 @@ def make_engine(
     )
 
 
-def restore(checkpoint: Checkpoint | None, engine: Engine, average: Average) -> Progress:
-    """Put a checkpoint's tensors in place; a fresh progress when there is none."""
+def restore(
+    checkpoint: Checkpoint | None, engine: Engine, average: Average, progress: Progress
+) -> None:
+    """Put a checkpoint's tensors and numbers in place; nothing when there is none."""
     if checkpoint is None:
-        return Progress()
+        return
     engine.load(checkpoint.tensors("model"), checkpoint.tensors("optimizer"))
     averaged = checkpoint.tensors("ema")
     if averaged:
         average.load(averaged)
     state = checkpoint.state
     log.info("resumed from %s", checkpoint.path)
-    return Progress(
-        step=checkpoint.step,
-        epoch=state["epoch"],
-        scores={int(step): score for step, score in state["scores"].items()},
-        skipped={int(item): times for item, times in state["skipped"].items()},
-    )
+    progress.step = checkpoint.step
+    progress.epoch = state["epoch"]
+    progress.scores.update({int(step): score for step, score in state["scores"].items()})
+    progress.skipped.update({int(item): times for item, times in state["skipped"].items()})
 
 
 def pick_device(gpu: bool | str) -> torch.device:

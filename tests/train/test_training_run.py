@@ -8,69 +8,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 from mlflow import MlflowClient
-from safetensors.numpy import load_file
 
 from reactdist.data.order import epoch_order
 from reactdist.data.shards import Shards
-from tests.conftest import small_run
 from tests.data.damage import damage_audio
-
-RUN = [sys.executable, "-m", "reactdist.cli", "train"]
-
-
-def start(config: Path, tracker: str, *more: str) -> subprocess.Popen[str]:
-    """The command a user types, in a process of its own."""
-    return subprocess.Popen(
-        [*RUN, str(config), "--tracking", tracker, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, out[-3000:]
-    return out
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    """Of the newest checkpoint."""
-    newest = max((folder / "checkpoints").glob("step-*"))
-    loaded: dict[str, np.ndarray] = load_file(newest / "model.safetensors")
-    return loaded
-
-
-def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-def write_config(folder: Path, shards: str, **changes: Any) -> Path:
-    path = folder / f"{changes.get('name', 'small')}.yaml"
-    path.write_text(yaml.safe_dump(dict(small_run(shards, folder / "runs", **changes))))
-    return path
-
-
-def points(tracker: str, experiment: str, name: str) -> dict[str, list[int]]:
-    """Metric -> steps logged, of the only run of that name."""
-    client = MlflowClient(tracker)
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    runs = client.search_runs([found.experiment_id], f"attributes.run_name = '{name}'")
-    assert len(runs) == 1
-    return {
-        key: [point.step for point in client.get_metric_history(runs[0].info.run_id, key)]
-        for key in runs[0].data.metrics
-    }
+from tests.train.runs import RUN, finish, points, same, start, weights, write_config
 
 
 @pytest.fixture(scope="module")
