@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ import typer
 import typer.exceptions
 
 from reactdist import __version__
-from reactdist.errors import InputError, ReactdistError
+from reactdist.errors import InputError, ReactdistError, failure_elsewhere
 from reactdist.terminal import VERBOSE
 
 if TYPE_CHECKING:
@@ -323,47 +322,6 @@ def doctor(tracking: Tracking = None, address: Address = None) -> None:
     run(tracking, address)
 
 
-def _bench_model(
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default torch's.")] = None,
-) -> None:
-    """TransVAE against the published arithmetic written plainly."""
-    from reactdist.models.bench import run
-
-    run(threads=threads)
-
-
-def _bench_quality(
-    config: Annotated[Path, typer.Argument(help="YAML of a comparison.")] = Path(
-        "configs/quality.yaml"
-    ),
-    overrides: Set = None,
-    out: Annotated[Path, typer.Option(help="Folder of the data and the runs.")] = Path("quality"),
-    rows: Annotated[Path, typer.Option(help="JSON lines; what has a row is not run again.")] = Path(
-        "reactdist/train/quality.jsonl"
-    ),
-) -> None:
-    """Train several models alike on generated clips, score them beside the naive baselines."""
-    from reactdist.config import load
-    from reactdist.train.quality import QualitySettings, compare, markdown
-
-    typer.echo(markdown(compare(load(QualitySettings, config, overrides or []), out, rows)))
-
-
-def _bench_train(
-    steps: Annotated[int, typer.Option(min=40, help="Optimizer steps of every run.")] = 120,
-    step_ms: Annotated[float, typer.Option(help="Length of a plain step, about.")] = 100.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
-) -> None:
-    """Ray Train + DeepSpeed against a plain torch loop on CPU; some minutes."""
-    import tempfile
-
-    from reactdist.train.bench import Sizes, run
-
-    with tempfile.TemporaryDirectory(prefix="reactdist-bench-") as folder:
-        sizes = Sizes(steps=steps, step_s=step_ms / 1e3, rounds=rounds)
-        run(Path(folder), sizes, say=lambda line: typer.echo(line, err=True))
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; errors meant for users are one line, the exit code says which kind."""
     _add_groups()
@@ -384,25 +342,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         code = 0
     except Exception as error:
-        line = _failure_elsewhere(error)
+        line = failure_elsewhere(error)
         if line is None:
             raise
         typer.echo(f"reactdist: {line}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _failure_elsewhere(error: Exception) -> str | None:
-    """One line for a disk or a tracker that failed on the way; None for a fault of this program."""
-    if type(error).__module__.partition(".")[0] in ("mlflow", "requests", "sqlalchemy"):
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        return f"MLflow failed on the way ({first}) - look at it, then run the same command again"
-    if not isinstance(error, OSError):
-        return None
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return None
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror} - free space or choose a folder you may write"
 
 
 def _said(error: Exception) -> str:
@@ -422,6 +367,7 @@ def _add_groups() -> None:
     from reactdist.tracking.bench import runs as bench_runs
     from reactdist.tracking.command import app as runs
     from reactdist.tracking.command import gc
+    from reactdist.train.bench_command import bench_model, bench_quality, bench_train
     from reactdist.tune.bench_command import bench_tune
 
     app.add_typer(runs, name="runs")
@@ -432,10 +378,10 @@ def _add_groups() -> None:
     app.command("compare")(compare)
     app.command("gc")(gc)
     app.add_typer(bench, name="bench")
-    bench.command("model")(_bench_model)
+    bench.command("model")(bench_model)
     bench.command("runs")(bench_runs)
-    bench.command("quality")(_bench_quality)
-    bench.command("train")(_bench_train)
+    bench.command("quality")(bench_quality)
+    bench.command("train")(bench_train)
     bench.command("tune")(bench_tune)
 
 

@@ -5,6 +5,8 @@ Whether a failed run is worth retrying is the type of the error, not a guess fro
 
 from __future__ import annotations
 
+import errno
+
 
 class ReactdistError(Exception):
     """An error with three parts that the command line prints as one line.
@@ -74,3 +76,16 @@ class WorkerLost(ReactdistError):
 
     exit_code = 1
     retryable = True
+
+
+def failure_elsewhere(error: Exception) -> str | None:
+    """One line for a disk or a tracker that failed on the way; None for a fault of this program."""
+    if type(error).__module__.partition(".")[0] in ("mlflow", "requests", "sqlalchemy"):
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        return f"MLflow failed on the way ({first}) - look at it, then run the same command again"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror} - free space or choose a folder you may write"

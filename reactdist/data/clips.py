@@ -53,6 +53,7 @@ def train_batches(
     columns: tuple[str, ...] = TRAIN_COLUMNS,
     prefetch: int = 2,
     on_damaged: Callable[[Damaged], None] | None = None,
+    stand_ins: int | None = None,
 ) -> Iterator[Batch]:
     """This rank's part of every global batch, without end, b = batch_size / world:
 
@@ -66,12 +67,13 @@ def train_batches(
     With CUDA, batches arrive in pinned memory.
     `on_damaged`: told of every item that cannot be read and was replaced, in the batch that is
     handed over next, by the one that follows it in the epoch's order, cropped as in that epoch (if
-    that is damaged too, by the one after it, and so on). All other items stay where they were.
+    that is damaged too, by the one after it, and so on, `stand_ins` of them at most; None: all of
+    the epoch). All other items stay where they were.
 
     Raises:
         InputError: the batch does not divide among the ranks, a crop longer than a clip,
             `consumed` not a multiple of the batch, no such column.
-        DataError: a damaged shard, without `on_damaged`; no item of the epoch can be read.
+        DataError: a damaged shard, without `on_damaged`; none that may stand in can be read.
     """
     items = _checked_items(shards, split, crop_frames)
     mine = order.rank_slice(batch_size, rank, world)
@@ -81,7 +83,7 @@ def train_batches(
     if unknown:
         raise InputError(f"no column {unknown[0]!r}", fix="write speaker_... or listener_...")
     loader = DataLoader(
-        _Crops(shards, items, seed, crop_frames, columns, replace=on_damaged is not None),
+        _Crops(shards, items, seed, crop_frames, columns, 0 if on_damaged is None else stand_ins),
         collate_fn=_collated,
         batch_sampler=_Stream(len(items), seed, batch_size, consumed, mine),
         num_workers=workers,
@@ -171,12 +173,11 @@ class _Crops(Dataset[Sample]):
         seed: int,
         crop_frames: int,
         columns: tuple[str, ...],
-        *,
-        replace: bool,
+        stand_ins: int | None,
     ) -> None:
         self._shards, self._items = shards, items
         self._seed, self._crop_frames = seed, crop_frames
-        self._replace = replace
+        self._stand_ins = stand_ins
         self._wanted = {
             person: tuple(c.removeprefix(f"{person}_") for c in columns if c.startswith(person))
             for person in ("speaker", "listener")
@@ -189,7 +190,7 @@ class _Crops(Dataset[Sample]):
         except DataError as error:
             damaged = [Damaged(number, error)]
         others = order.epoch_order_from(len(self._items), self._seed, epoch, number)[1:]
-        for other in others.tolist() if self._replace else ():
+        for other in others[: self._stand_ins].tolist():
             try:
                 return self._read(other, epoch), damaged
             except DataError as error:

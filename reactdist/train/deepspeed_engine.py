@@ -31,12 +31,16 @@ from reactdist.train.engine import (
     load_whole,
     model_buffers,
     model_parameters,
-    refuse_non_finite,
     set_lr,
+    step_count,
     whole_optimizer_state,
     whole_weights,
 )
+from reactdist.train.gradient import MeanGradient
 from reactdist.train.settings import EngineSettings, LossSettings, OptimizerSettings
+
+REDUCTION = {"communication_data_type", "prescale_gradients", "gradient_predivide_factor"}
+"""Keys of a DeepSpeed JSON that change how it reduces gradients; it does so then itself."""
 
 
 def start_process_group(device: torch.device, timeout_s: float) -> None:
@@ -82,11 +86,16 @@ class DeepSpeedEngine:
         self.zero_stage: int = engine.zero_stage
         self.module = LossModule(model, loss).to(device)
         self.optimizer = adamw(self.module, optimizer)
-        if self.zero_stage == 0:
-            refuse_non_finite(self.optimizer)
         # A gradient that is not finite makes ZeRO leave out the update, without a word: what the
         # loss scaling of float16 needs hides a broken run in any other precision.
         self._may_leave_out = engine.precision == "float16"
+        clip_norm = optimizer.clip_norm
+        self._gradient: MeanGradient | None = None
+        reduced_here = not REDUCTION & set(engine.deepspeed)
+        if self.zero_stage == 0 and not self._may_leave_out:
+            world = torch.distributed.get_world_size() if reduced_here else 1
+            self._gradient = MeanGradient(self.module.parameters(), clip_norm, world)
+            clip_norm = 0.0
         self.accumulation = accumulation
         # ZeRO replaces the optimizer's parameters; names are kept for the consolidated state.
         try:
@@ -94,7 +103,7 @@ class DeepSpeedEngine:
                 model=self.module,
                 optimizer=self.optimizer,
                 dist_init_required=False,
-                config=deepspeed_config(engine, optimizer, micro_batch, accumulation),
+                config=deepspeed_config(engine, clip_norm, micro_batch, accumulation),
             )
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -104,6 +113,8 @@ class DeepSpeedEngine:
                 where="engine.deepspeed",
                 fix="correct the value",
             ) from None
+        if self._gradient is not None and reduced_here:
+            self._engine.enable_backward_allreduce = False
         self.kind = f"{type(self._engine).__module__.split('.')[0]}.{type(self._engine).__name__}"
 
     def losses(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
@@ -112,10 +123,14 @@ class DeepSpeedEngine:
 
     def backward(self, total: Tensor) -> None:
         self._engine.backward(total)
+        if self._gradient is not None and self._engine.is_gradient_accumulation_boundary():
+            self._gradient.start()
 
     def step(self, lr: float) -> None:
         # DeepSpeed counts micro-batches: it updates, and zeroes gradients, at the last of a step.
         set_lr(self.optimizer, lr)
+        if self._gradient is not None and self._engine.is_gradient_accumulation_boundary():
+            self._gradient.finish()
         left_out = self._engine.skipped_steps
         self._engine.step()
         if self._engine.skipped_steps > left_out and not self._may_leave_out:
@@ -186,7 +201,10 @@ class DeepSpeedEngine:
         )
         for partition in partitions:
             moments = {slot: torch.zeros_like(partition) for slot in SLOTS}
-            self.optimizer.state[partition] = {"step": state[STEP].clone().reshape(()), **moments}
+            self.optimizer.state[partition] = {
+                "step": step_count(state, partition.device),
+                **moments,
+            }
         if self.zero_stage < 3:
             zero._lazy_init_hp_params_optimizer_state()
         for name, parameter in model_parameters(self.module).items():
@@ -208,13 +226,13 @@ def _own_part(parameter: Any, value: Tensor) -> Tensor:
 
 
 def deepspeed_config(
-    engine: EngineSettings, optimizer: OptimizerSettings, micro_batch: int, accumulation: int
+    engine: EngineSettings, clip_norm: float, micro_batch: int, accumulation: int
 ) -> dict[str, Any]:
     """The DeepSpeed JSON of these settings."""
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": optimizer.clip_norm,
+        "gradient_clipping": clip_norm,
         "zero_optimization": {"stage": engine.zero_stage},
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -102,6 +102,25 @@ class Ranks(Protocol):
         ...
 
 
+class Batches(Protocol):
+    """This rank's micro-batches, without end."""
+
+    def __next__(self) -> Batch: ...
+
+    def read_ahead(self) -> None:
+        """Have the next whole batch ready."""
+        ...
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a clip of the present batch could not be read here, and is not settled."""
+        ...
+
+    def settle(self) -> None:
+        """Called on every rank once any met damage: raises on all of them, or counts it."""
+        ...
+
+
 class Validator(Protocol):
     """Scores weights on fixed clips; called on every rank, gives every rank the same metrics."""
 
@@ -127,7 +146,7 @@ class Parts:
     """What the loop is built from."""
 
     engine: Engine
-    batches: Iterator[Batch]
+    batches: Batches
     ranks: Ranks
     validator: Validator
     keeper: Keeper
@@ -158,11 +177,20 @@ def fit(parts: Parts, settings: TrainSettings, plan: Plan, progress: Progress) -
             # After the batch is there: a loader that starts draws from torch's generator too.
             generators = seed_step(settings, progress.step, part, ranks, engine.device)
             losses = engine.losses(batch, generators)
+            engine.backward(losses["total"])
+            if part == settings.accumulation - 1:
+                # While workers' gradients meet, and a GPU has work.
+                asked = time.perf_counter()
+                parts.batches.read_ahead()
+                waited += time.perf_counter() - asked
             values = {name: float(term.detach()) for name, term in losses.items()}
-            values = ranks.mean(values | {"stop": float(parts.stop_requested())})
+            flags = {"stop": parts.stop_requested(), "damaged": parts.batches.damaged}
+            values = ranks.mean(values | {name: float(flag) for name, flag in flags.items()})
             stop = values.pop("stop") > 0
+            if values.pop("damaged") > 0:
+                parts.batches.settle()
             check_finite(values, progress.step)
-            update(engine, losses["total"], lr, progress.step)
+            update(engine, lr, progress.step)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value / settings.accumulation
         progress.step += 1
@@ -243,9 +271,12 @@ def seed_step(
     ]
 
 
-def update(engine: Engine, total: Tensor, lr: float, step: int) -> None:
-    """Backward pass and, at the last micro-batch of a step, the optimizer's."""
-    engine.backward(total)
+def update(engine: Engine, lr: float, step: int) -> None:
+    """At the last micro-batch of a step, the optimizer's.
+
+    Raises:
+        NonFiniteLoss: the gradient is not finite; nothing was updated.
+    """
     try:
         engine.step(lr)
     except FloatingPointError:

@@ -24,10 +24,6 @@ class ProcessRanks:
         torch.distributed.all_reduce(tensor)
         return dict(zip(values, (tensor / self.world).tolist(), strict=True))
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank (one collective)."""
-        return self.mean({"flag": float(flag)})["flag"] > 0
-
     def gather(self, value: Any) -> list[Any] | None:
         """Values of all ranks in rank order, on rank 0; None elsewhere."""
         if self.world == 1:

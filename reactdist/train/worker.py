@@ -18,7 +18,7 @@ from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_grou
 from reactdist.train.dry_run import dry_run
 from reactdist.train.ema import Average, ExponentialAverage, NoAverage
 from reactdist.train.engine import Engine
-from reactdist.train.feed import micro_batches
+from reactdist.train.feed import Feed
 from reactdist.train.keeper import RunFolder
 from reactdist.train.logfile import rank_log
 from reactdist.train.loop import Parts, Progress, Reporter, fit
@@ -81,7 +81,7 @@ def run_worker(
             # Those that keep a record skip what they have; what a kill swallowed is made good.
             for evaluation in folder.evaluations.values():
                 reporter.evaluated(evaluation)
-        batches = micro_batches(settings, shards, ranks, progress)
+        batches = Feed(settings, shards, ranks, progress)
         parts = Parts(
             engine,
             batches,

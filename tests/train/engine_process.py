@@ -15,6 +15,7 @@ from reactdist.models.registry import build_model
 from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_group
 from reactdist.train.deepspeed_json import SECTIONS
 from reactdist.train.engine import Engine, TorchEngine
+from reactdist.train.gradient import MeanGradient
 from reactdist.train.settings import EngineSettings, LossSettings, OptimizerSettings
 
 BATCH = 12
@@ -128,6 +129,29 @@ def meet_a_bad_gradient(job: dict, rank: int, world: int) -> list[float]:
     raise AssertionError("nobody noticed")
 
 
+def meet_in_the_middle(job: dict, rank: int, world: int) -> list[float]:
+    """Gradients after two steps in which ranks reach different parameters; -1 for none.
+
+    Rank r gives the first parameter (3, 4)(r + 1), the last rank alone the second 5, and nobody
+    the third; in the second step the last rank alone reaches the first.
+    """
+    parameters = [nn.Parameter(torch.zeros(n)) for n in (2, 1, 1)]
+    mean = MeanGradient(parameters, job["clip_norm"], world)
+    found = []
+    for step in range(2):
+        for parameter in parameters:
+            parameter.grad = None
+        if step == 0 or rank == world - 1:
+            parameters[0].grad = torch.tensor([3.0, 4.0]) * (rank + 1)
+        if step == 0 and rank == world - 1:
+            parameters[1].grad = torch.tensor([5.0])
+        mean.start()
+        mean.finish()
+        for parameter in parameters:
+            found += [-1.0] if parameter.grad is None else parameter.grad.tolist()
+    return found
+
+
 def unknown_to_deepspeed() -> list[str]:
     """Keys that reactdist lets through and DeepSpeed does not have."""
     from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
@@ -150,6 +174,9 @@ def unknown_to_deepspeed() -> list[str]:
     ]
 
 
+WAYS = {"train": train, "bad": meet_a_bad_gradient, "meet": meet_in_the_middle}
+
+
 def main() -> None:
     request = json.loads(sys.argv[1])
     rank, world = request["rank"], request["world"]
@@ -159,7 +186,7 @@ def main() -> None:
     start_process_group(torch.device("cpu"), 60.0)
     result: dict[str, list] = {"unknown keys": unknown_to_deepspeed()}
     for name, job in request["jobs"].items():
-        what = meet_a_bad_gradient if job.get("bad") else train
+        what = WAYS[job.get("what", "train")]
         result[name] = what(job, rank, world)
     if rank == 0:
         Path(request["out"]).write_text(json.dumps(result))

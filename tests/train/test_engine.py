@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parent / "engine_process.py"
@@ -54,7 +55,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
         folder,
         2,
         {f"stage {stage}": {"stage": stage, **whole} for stage in range(4)}
-        | {f"bad {stage}": {"stage": stage, "bad": True} for stage in range(4)}
+        | {f"bad {stage}": {"stage": stage, "what": "bad"} for stage in range(4)}
         | {
             f"bfloat16 {stage}": {"stage": stage, "engine": {"precision": "bfloat16"}, **whole}
             for stage in range(4)
@@ -71,12 +72,18 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
             for stage in (0, 3)
             for again in (False, True)
         }
+        | {f"meet {norm}": {"what": "meet", "clip_norm": norm} for norm in (0.0, 1.0)}
         | {
+            "own reduction": {
+                "stage": 0,
+                "engine": {"deepspeed": {"prescale_gradients": True}},
+                **whole,
+            },
             "json": {
                 "stage": 2,
                 "engine": {"deepspeed": {"zero_optimization": {"reduce_bucket_size": 50}}},
                 **whole,
-            }
+            },
         }
         | {"0x2": {"stage": 0, "save": saved["0x2"], **first}}
         | {"2x2": {"stage": 2, "save": saved["2x2"], **first}},
@@ -87,7 +94,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
         {
             "torch": {"stage": "torch", **whole},
             "autocast torch": {"stage": "torch", "autocast": True, **whole},
-            "bad torch": {"stage": "torch", "bad": True},
+            "bad torch": {"stage": "torch", "what": "bad"},
             "accumulation": {"stage": 1, "accumulation": 3, **whole},
             "2x1 after 0x2": {"stage": 2, "load": saved["0x2"], **rest},
             "0x1 after 2x2": {"stage": 0, "load": saved["2x2"], **rest},
@@ -112,6 +119,18 @@ def test_a_gradient_not_finite_on_one_rank_stops_all_before_the_update(
     losses: Losses, stage: str | int
 ) -> None:
     assert losses[f"bad {stage}"] == [2.0]  # the third step
+
+
+def test_gradients_of_two_workers_meet_where_any_of_them_reaches(losses: Losses) -> None:
+    """Means over both workers, 0 from one that does not reach a parameter; clipped to norm 1."""
+    first, second = np.array([4.5, 6.0, 2.5]), np.array([3.0, 4.0])
+    for norm in (0.0, 1.0):
+        wanted = [g / (np.linalg.norm(g) if norm else 1.0) for g in (first, second)]
+        assert losses[f"meet {norm}"] == pytest.approx([*wanted[0], -1.0, *wanted[1], -1.0, -1.0])
+
+
+def test_deepspeed_reduces_where_its_json_says_how(losses: Losses) -> None:
+    assert losses["own reduction"] == pytest.approx(losses["torch"], rel=1e-5)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])

@@ -35,6 +35,8 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Held open: whatever happens to the mount, nothing is written to the machine's own disk.
+        self._file = (folder / "filler").open("ab", buffering=0)
         self._done = threading.Event()
         self._filler: threading.Thread | None = None
 
@@ -42,27 +44,28 @@ class Disk:
         """Fill it, and go on filling it."""
         self._done.clear()
         self._write(1 << 16)
-        self._filler = threading.Thread(target=self._keep_full)
+        self._filler = threading.Thread(target=self._keep_full, daemon=True)
         self._filler.start()
-
-    def stop(self) -> None:
-        """Write no more."""
-        self._done.set()
-        if self._filler is not None:
-            self._filler.join()
 
     def free(self) -> None:
         """Remove what fills it."""
-        self.stop()
-        (self.folder / "filler").unlink()
+        self._done.set()
+        if self._filler is not None:
+            self._filler.join()
+        self._file.truncate(0)
+
+    def close(self) -> None:
+        """Free it for good."""
+        self.free()
+        self._file.close()
 
     def _keep_full(self) -> None:
         while not self._done.wait(0.005):
             self._write(512)
 
     def _write(self, size: int) -> None:
-        with (self.folder / "filler").open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(b"0" * size):
+        with contextlib.suppress(OSError):
+            while self._file.write(b"0" * size):
                 pass
 
 
@@ -77,9 +80,8 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     )  # fmt: skip
     if mounted.returncode:
         pytest.skip(f"a file system that can be full must be mounted: {mounted.stderr.strip()}")
-    made = Disk(folder)
-    yield made
-    made.stop()  # first: what it writes next would land on the machine's own disk
+    with contextlib.closing(Disk(folder)) as made:
+        yield made
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
