@@ -82,16 +82,6 @@ def points(tracker: str, experiment: str, name: str) -> dict[str, list[int]]:
     }
 
 
-def losses(tracker: str, name: str) -> dict[int, float]:
-    """Step -> total loss, of the only run of that name."""
-    client = MlflowClient(tracker)
-    found = client.get_experiment_by_name("tests")
-    assert found is not None
-    [run] = client.search_runs([found.experiment_id], f"attributes.run_name = '{name}'")
-    history = client.get_metric_history(run.info.run_id, "loss.total")
-    return {point.step: point.value for point in history}
-
-
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Until it is true, while the process lives."""
     deadline = time.monotonic() + 240
