@@ -74,6 +74,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
         }
         | {f"meet {norm}": {"what": "meet", "clip_norm": norm} for norm in (0.0, 1.0)}
         | {
+            "accumulation of two workers": {"stage": 0, "accumulation": 3, **whole},
             "own reduction": {
                 "stage": 0,
                 "engine": {"deepspeed": {"prescale_gradients": True}},
@@ -156,8 +157,9 @@ def test_a_brought_json_reaches_deepspeed_and_keeps_the_losses(losses: Losses) -
     assert losses["json"] == pytest.approx(losses["torch"], rel=1e-5)
 
 
-def test_accumulation_is_the_same_step(losses: Losses) -> None:
-    assert losses["accumulation"] == pytest.approx(losses["torch"], rel=1e-5)
+@pytest.mark.parametrize("name", ["accumulation", "accumulation of two workers"])
+def test_accumulation_is_the_same_step(losses: Losses, name: str) -> None:
+    assert losses[name] == pytest.approx(losses["torch"], rel=1e-5)
 
 
 @pytest.mark.parametrize("second", ["2x1 after 0x2", "0x1 after 2x2", "1x3 after 3x1"])
