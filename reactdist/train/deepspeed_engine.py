@@ -3,7 +3,9 @@
 The only file that imports deepspeed. What is peculiar about DeepSpeed on CPU, and was measured:
 its shared-memory collective compiles for 35 s (switched off), its own CPU Adam for 80 s (a torch
 AdamW is passed instead), and the `bf16` section takes a phantom step at stage 0
-(`torch_autocast` is right at every stage).
+(`torch_autocast` is right at every stage). Its `fp16` section makes the model itself half, which
+float32 inputs do not meet; `torch_autocast` in float16 clips gradients that are still scaled at
+stages 1 to 3, and is right at stage 0.
 """
 
 from __future__ import annotations
@@ -75,27 +77,23 @@ class DeepSpeedEngine:
         micro_batch: int,
         accumulation: int = 1,
     ) -> None:
-        if engine.precision == "float16" and device.type == "cpu":
-            raise InputError(
-                "float16 does not train on a CPU",
-                where="engine.precision",
-                fix="use bfloat16 or float32, or a GPU",
-            )
         deepspeed = _import_deepspeed(device)
         self.device = device
         self.zero_stage: int = engine.zero_stage
         self.module = LossModule(model, loss).to(device)
         self.optimizer = adamw(self.module, optimizer)
-        # A gradient that is not finite makes ZeRO leave out the update, without a word: what the
-        # loss scaling of float16 needs hides a broken run in any other precision.
-        self._may_leave_out = engine.precision == "float16"
+        # A gradient that is not finite makes ZeRO leave out the update, without a word.
         clip_norm = optimizer.clip_norm
         self._gradient: MeanGradient | None = None
         reduced_here = not REDUCTION & set(engine.deepspeed)
-        if self.zero_stage == 0 and not self._may_leave_out:
+        if self.zero_stage == 0:
             world = torch.distributed.get_world_size() if reduced_here else 1
-            self._gradient = MeanGradient(self.module.parameters(), clip_norm, world)
-            clip_norm = 0.0
+            scaled = engine.precision == "float16"
+            self._gradient = MeanGradient(
+                self.module.parameters(), None if scaled else clip_norm, world
+            )
+            if not scaled:  # what is scaled, torch's GradScaler refuses and DeepSpeed clips
+                clip_norm = 0.0
         self.accumulation = accumulation
         # ZeRO replaces the optimizer's parameters; names are kept for the consolidated state.
         try:
@@ -133,7 +131,9 @@ class DeepSpeedEngine:
             self._gradient.finish()
         left_out = self._engine.skipped_steps
         self._engine.step()
-        if self._engine.skipped_steps > left_out and not self._may_leave_out:
+        scaler = self._engine.torch_autocast_z0_gradscaler
+        hopeless = scaler is not None and scaler.get_scale() < 1.0
+        if self._engine.skipped_steps > left_out or hopeless:
             raise FloatingPointError("gradient not finite")
 
     def weights(self) -> dict[str, Tensor]:
@@ -237,12 +237,10 @@ def deepspeed_config(
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 10**9,
     }
-    if engine.precision == "bfloat16":
-        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
-    elif engine.precision == "float16":
-        config["fp16"] = {"enabled": True}
-    # A `bf16` section was checked to agree; it must not reach DeepSpeed (see above).
-    given = {key: value for key, value in engine.deepspeed.items() if key != "bf16"}
+    if engine.precision != "float32":
+        config["torch_autocast"] = {"enabled": True, "dtype": engine.precision}
+    # These sections were checked to agree; they must not reach DeepSpeed (see above).
+    given = {k: value for k, value in engine.deepspeed.items() if k not in ("bf16", "fp16")}
     return merged(config, given)
 
 

@@ -31,10 +31,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "stage3_allgather_sequential", "round_robin_gradients", "ignore_unused_parameters",
         "memory_efficient_linear", "log_trace_cache_warnings", "enable_sanity_checks",
     ),
-    "fp16": (
-        "enabled", "loss_scale", "initial_scale_power", "loss_scale_window", "hysteresis",
-        "consecutive_hysteresis", "min_loss_scale",
-    ),
+    "fp16": ("enabled",),
     "bf16": ("enabled",),
 }  # fmt: skip
 REFUSED = {

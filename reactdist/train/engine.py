@@ -110,6 +110,7 @@ class TorchEngine:
         if self._micro_batches % self.accumulation:
             return
         set_lr(self.optimizer, lr)
+        self.gradient.start()
         self.gradient.finish()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

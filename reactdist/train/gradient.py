@@ -3,7 +3,7 @@
 DeepSpeed's own way at that stage copies the gradient together and apart again, in memory that it
 takes anew every step and with a single worker too, waits while it is reduced, and clips it
 parameter by parameter. Here one buffer is kept, the workers' gradients meet in it while the next
-batch is read, and it is clipped in one pass.
+batch is read, and it is clipped in one pass; a single worker has none and needs none.
 """
 
 from __future__ import annotations
@@ -19,38 +19,35 @@ from torch import Tensor, nn
 class MeanGradient:
     """Mean over the workers of the default process group, left in every parameter's `grad`.
 
-    A parameter that no worker's loss reaches has no gradient afterwards either.
+    The gradient of a parameter that the loss does not reach is 0, as under ZeRO: AdamW then holds
+    moments of every parameter, whatever the first steps reach.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], clip_norm: float, world: int) -> None:
-        """`clip_norm`: largest norm, 0 does not clip."""
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], clip_norm: float | None, world: int
+    ) -> None:
+        """`clip_norm`: largest norm, 0 does not clip; None does not look at the values either."""
         self._parameters = [p for p in parameters if p.requires_grad]
         self._clip_norm = clip_norm
         self._world = world
         self._work: Any = None
         if world > 1:
             sizes = [p.numel() for p in self._parameters]
-            # The tail says which parameters the loss has reached.
-            self._flat = torch.zeros(sum(sizes) + len(sizes), device=self._parameters[0].device)
-            *parts, self._reached = self._flat.split([*sizes, len(sizes)])
-            self._parts = [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
+            self._flat = torch.zeros(sum(sizes), device=self._parameters[0].device)
+            self._parts = [
+                part.view_as(p)
+                for part, p in zip(self._flat.split(sizes), self._parameters, strict=True)
+            ]
 
     def start(self) -> None:
         """After the last backward pass of a step: let the workers' gradients meet."""
-        if self._world == 1:
-            return
-        reached = [p.grad is not None for p in self._parameters]
-        self._reached.copy_(torch.tensor(reached))
-        found, places = list[Tensor](), list[Tensor]()
-        for parameter, part in zip(self._parameters, self._parts, strict=True):
+        for parameter in self._parameters:
             if parameter.grad is None:
-                part.zero_()
-            else:
-                found.append(parameter.grad)
-                places.append(part)
-        if found:
-            torch._foreach_copy_(places, found)
-        self._work = torch.distributed.all_reduce(self._flat, async_op=True)
+                parameter.grad = torch.zeros_like(parameter)
+        if self._world > 1:
+            found = [p.grad for p in self._parameters if p.grad is not None]
+            torch._foreach_copy_(self._parts, found)
+            self._work = torch.distributed.all_reduce(self._flat, async_op=True)
 
     def finish(self) -> None:
         """Before the update: wait for the mean, refuse it or clip it.
@@ -59,11 +56,12 @@ class MeanGradient:
             FloatingPointError: it is not finite; all workers hold the same one, so all raise.
         """
         gradients, scale = self._gradients()
-        norm = float(nn.utils.get_total_norm(gradients)) * scale
-        if not math.isfinite(norm):
-            raise FloatingPointError("gradient not finite")
-        if self._clip_norm:
-            scale *= min(1.0, self._clip_norm / (norm + 1e-6))  # as torch.nn.utils does
+        if self._clip_norm is not None:
+            norm = float(nn.utils.get_total_norm(gradients)) * scale
+            if not math.isfinite(norm):
+                raise FloatingPointError("gradient not finite")
+            if self._clip_norm:
+                scale *= min(1.0, self._clip_norm / (norm + 1e-6))  # as torch.nn.utils does
         if scale != 1.0:
             for gradient in gradients:
                 gradient.mul_(scale)
@@ -73,7 +71,6 @@ class MeanGradient:
         if self._world == 1:
             return [p.grad for p in self._parameters if p.grad is not None], 1.0
         self._work.wait()
-        reached = self._reached.tolist()
-        for parameter, part, workers in zip(self._parameters, self._parts, reached, strict=True):
-            parameter.grad = part if workers else None
-        return [self._flat[: -len(reached)]], 1 / self._world
+        for parameter, part in zip(self._parameters, self._parts, strict=True):
+            parameter.grad = part
+        return [self._flat], 1 / self._world

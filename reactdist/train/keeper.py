@@ -6,7 +6,8 @@ output/name/
     checkpoints/step-*/    see reactdist/checkpoints/folder.py
     best/                  exported model of the best evaluation: model.safetensors, config.yaml
     best-predictions/      its ten samples an item and their per-item scores, as Parquet
-    log/rank-0.log         one quiet log a rank
+    log/rank-0.log         one quiet log a rank; live.json is the line a terminal shows
+    stop-requested, outcome.json, out-of-memory-*    between the driver and a Ray Train group
     spool/                 tracker points not sent yet
     finished.json          written last: final metrics, best step
 """
@@ -85,10 +86,13 @@ class RunFolder:
         weights: Mapping[str, Tensor],
         optimizer: Mapping[str, Tensor],
         average: Mapping[str, Tensor],
-    ) -> None:
-        """Write a checkpoint and drop those no longer kept; a failed write is tried again later."""
+    ) -> bool:
+        """Write a checkpoint and drop those no longer kept; a failed write is tried again later.
+
+        Whether it is written, as far as this rank knows: only rank 0 writes.
+        """
         if self.rank:
-            return
+            return True
         tensors = {"model": weights, "optimizer": optimizer}
         if average:
             tensors["ema"] = average
@@ -113,9 +117,10 @@ class RunFolder:
         except StorageError as error:
             self.unsaved_step = progress.step
             log.warning("%s; training goes on and the next save tries again", error.line())
-            return
+            return False
         self.unsaved_step = None
         self._remove_old(progress)
+        return True
 
     def evaluated(self, weights: Mapping[str, Tensor], evaluation: Evaluation) -> None:
         """Remember an evaluation; export its model if it is the best so far, or try again to."""

@@ -24,7 +24,7 @@ from reactdist.train.settings import TrainSettings
 
 
 class Preempted(ReactdistError):
-    """Asked to stop (SIGTERM, Ctrl-C); a checkpoint was written, the same command resumes."""
+    """Asked to stop (SIGTERM, Ctrl-C) after a checkpoint; the same command resumes."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
     retryable = True
@@ -136,7 +136,9 @@ class Keeper(Protocol):
         weights: Mapping[str, Tensor],
         optimizer: Mapping[str, Tensor],
         average: Mapping[str, Tensor],
-    ) -> None: ...
+    ) -> bool:
+        """Whether it is written; one that cannot be is tried again at the next save."""
+        ...
 
     def evaluated(self, weights: Mapping[str, Tensor], evaluation: Evaluation) -> None: ...
 
@@ -178,7 +180,7 @@ def fit(parts: Parts, settings: TrainSettings, plan: Plan, progress: Progress) -
             generators = seed_step(settings, progress.step, part, ranks, engine.device)
             losses = engine.losses(batch, generators)
             engine.backward(losses["total"])
-            if part == settings.accumulation - 1:
+            if part == settings.accumulation - 1 and progress.step + 1 < plan.total_steps:
                 # While workers' gradients meet, and a GPU has work.
                 asked = time.perf_counter()
                 parts.batches.read_ahead()
@@ -212,20 +214,23 @@ def fit(parts: Parts, settings: TrainSettings, plan: Plan, progress: Progress) -
             reporter.step(record)
         due = plan.evaluations.get(progress.step)
         if due is not None:
-            evaluate(parts, due, progress)
+            written = evaluate(parts, due, progress)
             started = time.perf_counter()
         if stop and progress.step < plan.total_steps:
-            if due is None:
-                save(parts, progress)
+            saved = save(parts, progress) if due is None else written
             raise Preempted(
-                f"stopped as asked after step {progress.step}; a checkpoint is written",
+                f"stopped as asked after step {progress.step}; "
+                + ("a checkpoint is written" if saved else "its checkpoint could not be written"),
                 where=settings.folder,
                 fix="run the same command to resume",
             )
 
 
-def evaluate(parts: Parts, epoch: int, progress: Progress) -> None:
-    """Score the weights, write a checkpoint, keep the model if it is the best, report."""
+def evaluate(parts: Parts, epoch: int, progress: Progress) -> bool:
+    """Score the weights, write a checkpoint, keep the model if it is the best, report.
+
+    Whether the checkpoint could be written.
+    """
     weights = parts.average.weights() or parts.engine.weights()
     metrics = parts.validator(weights)
     score = metrics[OBJECTIVE]
@@ -235,22 +240,26 @@ def evaluate(parts: Parts, epoch: int, progress: Progress) -> None:
     progress.epoch = epoch
     evaluation = Evaluation(progress.step, epoch, metrics, is_best)
     parts.keeper.evaluated(weights, evaluation)
-    save(parts, progress)
+    written = save(parts, progress)
     for reporter in parts.reporters:
         reporter.evaluated(evaluation)
+    return written
 
 
-def save(parts: Parts, progress: Progress) -> None:
+def save(parts: Parts, progress: Progress) -> bool:
     """Write a checkpoint of everything a resumed run needs; training waits for it.
+
+    Whether it could be written.
 
     The learning rate, the sample order and every random number are functions of (seed, step), so
     the step count stands for the scheduler and for the random state of every rank.
     """
     asked = time.perf_counter()
     weights, moments = parts.engine.weights(), parts.engine.optimizer_state()
-    parts.keeper.save(progress, weights, moments, parts.average.weights())
+    written = parts.keeper.save(progress, weights, moments, parts.average.weights())
     for reporter in parts.reporters:
         reporter.saved(progress.step, time.perf_counter() - asked)
+    return written
 
 
 def seed_step(

@@ -6,9 +6,9 @@ out) is raised instead, and Ray Train starts the group again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import uuid
 from pathlib import Path
 
 from reactdist.errors import DataError, InputError, NonFiniteLoss, OutOfMemory, ReactdistError
@@ -33,17 +33,23 @@ class Outcome:
 
     def said(self) -> bool:
         """Whether a rank has said how the run ended."""
-        return self.path.exists()
+        return os.path.exists(self.path)  # False too where storage does not answer
 
     def say(self, error: ReactdistError) -> None:
         """Write it, whole; the first rank to say something is the one believed."""
         kind = next(k.__name__ for k in type(error).__mro__ if k.__name__ in _KINDS)
         document = {"kind": kind, "what": error.what, "where": error.where, "fix": error.fix}
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        part.write_text(json.dumps(document))
-        with contextlib.suppress(FileExistsError):
-            os.link(part, self.path)
-        part.unlink()
+        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        try:
+            part.write_text(json.dumps(document))
+            try:
+                os.link(part, self.path)
+            except FileExistsError:
+                return
+            except OSError:  # storage without hard links: the last one is believed
+                part.replace(self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
     def heard(self) -> ReactdistError | None:
         """What was said."""

@@ -17,7 +17,7 @@ def check_run(settings: TrainSettings) -> Shards:
 
     Raises:
         InputError: shards missing or damaged, image size or clip length that do not fit, a split
-            without pairs, a precision that the device does not have.
+            without pairs, a GPU that is not there.
     """
     _check_device(settings)
     shards = Shards.open(settings.data.shards)
@@ -59,17 +59,9 @@ def check_run(settings: TrainSettings) -> Shards:
 
 def _check_device(settings: TrainSettings) -> None:
     """What can be told here; the nodes of a Ray cluster may have GPUs that this machine lacks."""
-    wanted, precision = settings.workers.gpu, settings.engine.precision
-    here = not settings.on_ray
-    if wanted is True and here and not torch.cuda.is_available():
+    if settings.workers.gpu is True and not settings.on_ray and not torch.cuda.is_available():
         raise InputError(
             "no CUDA device on this machine", where="workers.gpu", fix="set workers.gpu=auto"
-        )
-    if precision == "float16" and (wanted is False or (here and not torch.cuda.is_available())):
-        raise InputError(
-            "float16 does not train on a CPU",
-            where="engine.precision",
-            fix="use bfloat16 or float32, or a GPU",
         )
 
 

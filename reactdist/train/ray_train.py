@@ -85,6 +85,12 @@ def train_on_ray(
             fix="run the same command: it resumes from the last checkpoint",
         )
     failure = training.exception()
+    if failure is not None and stop():
+        raise Preempted(
+            "stopped as asked; the workers were ended too",
+            where=settings.folder,
+            fix="run the same command: it resumes from the last checkpoint",
+        )
     if failure is not None:
         raise _lost(settings, failure) from failure
 
@@ -202,6 +208,8 @@ def _worker(config: Mapping[str, Any]) -> None:
         # All ranks are here. Without the driver's wish it is a node or process that goes, and an
         # error lets Ray Train start the group again, from the checkpoint just written.
         if rank == 0:
+            # A scheduler that ends a job sends the signal to driver and workers at once.
+            time.sleep(2 * _POLL_S)
             if not request.asked():
                 raise WorkerLost("a worker was asked to end") from None
             outcome.say(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -58,8 +59,8 @@ class StopFile:
         self.path.unlink(missing_ok=True)
 
     def asked(self) -> bool:
-        """Whether the group is asked to stop."""
-        return self.path.exists()
+        """Whether the group is asked to stop; no, where storage does not answer."""
+        return os.path.exists(self.path)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Callable[[], bool]]:

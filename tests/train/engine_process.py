@@ -97,7 +97,8 @@ def train(job: dict, rank: int, world: int) -> list[float]:
         torch.distributed.all_reduce(mean)
         losses.append(float(mean) / world)
     done = engine.optimizer_state()["step"]
-    assert int(done) == job["stop"], f"{done} updates in {job['stop']} steps"
+    # The first scales of the loss may be too large for float16.
+    assert 0 <= job["stop"] - int(done) <= job.get("left_out", 0), f"{done} updates"
     if "save" in job:
         tensors = {"model": engine.weights(), "optimizer": engine.optimizer_state()}
         if rank == 0:
@@ -107,14 +108,14 @@ def train(job: dict, rank: int, world: int) -> list[float]:
 
 
 def meet_a_bad_gradient(job: dict, rank: int, world: int) -> list[float]:
-    """Steps that rank 0 took, 2 where the last rank's third gradient is not finite on purpose.
+    """Steps that rank 0 took, 2 where the last rank's gradient is not finite from the third on.
 
     Raises unless every rank stops there with the weights it had.
     """
     engine, before = make(job, world), dict[str, torch.Tensor]()
-    for step in range(5):
+    for step in range(20):
         batch = {k: v.chunk(world)[rank] for k, v in data(step, "").items()}
-        if step == 2 and rank == world - 1:
+        if step >= 2 and rank == world - 1:
             batch["zero"] = torch.zeros(1)
         before = engine.weights()
         value = engine.losses(batch, None)["total"]
@@ -130,7 +131,7 @@ def meet_a_bad_gradient(job: dict, rank: int, world: int) -> list[float]:
 
 
 def meet_in_the_middle(job: dict, rank: int, world: int) -> list[float]:
-    """Gradients after two steps in which ranks reach different parameters; -1 for none.
+    """Gradients after two steps in which ranks reach different parameters.
 
     Rank r gives the first parameter (3, 4)(r + 1), the last rank alone the second 5, and nobody
     the third; in the second step the last rank alone reaches the first.
@@ -148,7 +149,7 @@ def meet_in_the_middle(job: dict, rank: int, world: int) -> list[float]:
         mean.start()
         mean.finish()
         for parameter in parameters:
-            found += [-1.0] if parameter.grad is None else parameter.grad.tolist()
+            found += parameter.grad.tolist()
     return found
 
 

@@ -45,10 +45,6 @@ def settings_of(shards: str, output: Path, **changes: Any) -> TrainSettings:
     ("changes", "said"),
     [
         ({"profile": "900:901"}, "profile begins at step 900, the run has 8"),
-        (
-            {"engine": {"precision": "float16"}, "workers": {"gpu": False}},
-            "float16 does not train on a CPU",
-        ),
         ({"model": {"image_size": 64}}, "the shards hold 40 pixel images"),
         ({"data": {"crop_frames": 81}}, "longer than the shortest training clip"),
         ({"data": {"shards": "nowhere"}}, "no finished shards"),
