@@ -20,5 +20,5 @@ def test_every_size_of_an_elastic_group_divides_the_batch() -> None:
 
 def test_float16_is_for_stage_0() -> None:
     TrainSettings(engine={"precision": "float16"})
-    with pytest.raises(ValidationError, match="float16 wants engine.zero_stage 0"):
+    with pytest.raises(ValidationError, match="float16 wants"):
         TrainSettings(engine={"precision": "float16", "zero_stage": 1})
