@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from reactdist.checkpoints.export import export_model
+from reactdist.checkpoints.export import CONFIG, export_model, load_config
 from reactdist.checkpoints.folder import (
     Checkpoint,
     find_checkpoints,
@@ -78,7 +78,25 @@ class RunFolder:
         if checkpoint is not None:
             for entry in checkpoint.state["evaluations"]:
                 self.evaluations[entry["step"]] = Evaluation(**entry)
+            if not self.rank:
+                self._owe_best()
         return checkpoint
+
+    def _owe_best(self) -> None:
+        """Export again what an earlier attempt could not before it ended."""
+        best = [evaluation for evaluation in self.evaluations.values() if evaluation.is_best]
+        folder = self.root / "best"
+        exported = load_config(folder).get("step") if (folder / CONFIG).exists() else None
+        if not best or best[-1].step == exported:
+            return
+        kept = [c for c in find_checkpoints(self.checkpoints) if c.step == best[-1].step]
+        if not kept:
+            log.warning("the best model, of step %d, is not on disk any more", best[-1].step)
+            return
+        log.warning("the best model, of step %d, is exported without predictions", best[-1].step)
+        weights = kept[0].tensors("ema") or kept[0].tensors("model")
+        self.unwritten_best = lambda: self._write_best(weights, _remove, best[-1])
+        self._try_best()
 
     def save(
         self,
@@ -131,15 +149,17 @@ class RunFolder:
             # Kept in memory until it is written: a later evaluation may find the space again.
             write = self.evidence()
             self.unwritten_best = lambda: self._write_best(weights, write, evaluation)
-        if self.unwritten_best is not None:
-            try:
-                self.unwritten_best()
-            except StorageError as error:
-                log.warning(
-                    "%s; training goes on and the next evaluation tries again", error.line()
-                )
-            else:
-                self.unwritten_best = None
+        self._try_best()
+
+    def _try_best(self) -> None:
+        if self.unwritten_best is None:
+            return
+        try:
+            self.unwritten_best()
+        except StorageError as error:
+            log.warning("%s; training goes on and the next evaluation tries again", error.line())
+        else:
+            self.unwritten_best = None
 
     def _write_best(
         self,
@@ -199,6 +219,11 @@ class RunFolder:
         )
         for step in gone:
             shutil.rmtree(on_disk[step].path, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Predictions of an earlier model are not this one's."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare_folder(settings: TrainSettings) -> None:

@@ -160,5 +160,6 @@ class RunReporter(TrackerReporter):
         if step != self.exported_step:
             self.exported_step = step
             self.tracked.log_folder(folder / "best", "exported")
-            self.tracked.log_folder(folder / "best-predictions", "predictions")
+            if (folder / "best-predictions").is_dir():  # not of a model that was exported again
+                self.tracked.log_folder(folder / "best-predictions", "predictions")
         self.tracked.set_tags({"reactdist.checkpoint": str(folder / "checkpoints")})
