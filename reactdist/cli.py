@@ -76,7 +76,10 @@ def _root(
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
     # On the handler, since a run's own log file takes more than the terminal shows.
-    logging.getLogger().handlers[0].setLevel(level)
+    terminal = logging.getLogger().handlers[0]
+    terminal.setLevel(level)
+    # Lines that a run's display says too (reactdist/train/logfile.py).
+    terminal.addFilter(lambda record: not getattr(record, "shown", False))
     logging.getLogger("reactdist").setLevel(level)
 
 

@@ -254,8 +254,9 @@ def _import_deepspeed(device: torch.device) -> Any:
     import deepspeed
     from deepspeed.ops import __compatible_ops__
 
-    if not verbose():
-        logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    logger = logging.getLogger("DeepSpeed")
+    for place in (logger, *logger.handlers):
+        place.setLevel(logging.INFO if verbose() else logging.ERROR)
     __compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(backend, verbose=verbose())

@@ -13,6 +13,9 @@ from reactdist.train.loop import Evaluation, Reporter
 
 log = logging.getLogger("reactdist.train")
 
+SHOWN = {"shown": True}
+"""`extra` of lines that a run's own display says too; `reactdist -v` does not repeat them."""
+
 
 class _LogFile(logging.FileHandler):
     """A log that a full disk leaves incomplete, without a traceback a line on the terminal."""
@@ -50,11 +53,11 @@ class LogReporter(Reporter):
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """What trains."""
-        log.info("%s", started_line(self.name, facts))
+        log.info("%s", started_line(self.name, facts), extra=SHOWN)
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """The challenge metrics."""
-        log.info("%s", evaluated_line(self.name, evaluation))
+        log.info("%s", evaluated_line(self.name, evaluation), extra=SHOWN)
 
 
 def started_line(name: str, facts: Mapping[str, Any]) -> str:
