@@ -255,8 +255,9 @@ def _import_deepspeed(device: torch.device) -> Any:
     from deepspeed.ops import __compatible_ops__
 
     logger = logging.getLogger("DeepSpeed")
-    for place in (logger, *logger.handlers):
-        place.setLevel(logging.INFO if verbose() else logging.ERROR)
+    logger.setLevel(logging.INFO if verbose() else logging.ERROR)
+    for handler in logger.handlers:
+        handler.setLevel(logger.level)
     __compatible_ops__["deepspeed_shm_comm"] = False
     backend = "nccl" if device.type == "cuda" else "gloo"
     deepspeed.init_distributed(backend, verbose=verbose())
