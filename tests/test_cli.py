@@ -79,6 +79,18 @@ def test_a_ray_address_nobody_answers(tmp_path: Path, small_shards: str) -> None
     check_one_line(done, f"{address}: no Ray cluster answers")
 
 
+def test_a_ray_that_does_not_start_here(
+    tmp_path: Path, small_shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "file" / "ray"))
+    values = dict(small_run(small_shards, tmp_path / "runs", workers={"count": 2}))
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    tracker = f"sqlite:///{tmp_path}/mlflow.db"
+    done = reactdist("train", "run.yaml", "--tracking", tracker, cwd=tmp_path)
+    check_one_line(done, r"Ray does not start on this machine: .*Not a directory.*RAY_TMPDIR")
+
+
 def test_an_mlflow_nobody_answers(tmp_path: Path, small_shards: str) -> None:
     values = dict(small_run(small_shards, tmp_path / "runs"))
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))

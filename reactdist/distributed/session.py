@@ -10,12 +10,15 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from reactdist.errors import InputError
+from reactdist.errors import InputError, ReactdistError
 from reactdist.terminal import VERBOSE, verbose
 
 _CONNECT_TIMEOUT_S = 5.0
 _LOCAL_OBJECT_STORE_BYTES = 512 * 1024**2
 """Clips are read by the workers themselves; little passes through Ray's object store."""
+
+_REFUSALS = (OSError, RuntimeError, ValueError)
+"""What ray.init raises; OSError includes ConnectionError and TimeoutError."""
 
 
 @contextlib.contextmanager
@@ -30,6 +33,7 @@ def ray_session(
 
     Raises:
         InputError: nobody answers at the address.
+        ReactdistError: Ray does not start here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     _set_environment(local=not address)
@@ -49,13 +53,7 @@ def ray_session(
         _check_answers(address)
         _connect(address, options)
     else:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-            **options,
-        )
+        _start(num_cpus, dashboard, options)
     try:
         yield
     finally:
@@ -67,13 +65,34 @@ def _connect(address: str, options: dict[str, Any]) -> None:
 
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+    except _REFUSALS as error:
         raise InputError(
-            f"no Ray cluster answers: {first_line}",
+            f"no Ray cluster answers: {_first_line(error)}",
             where=address,
             fix="start one (cluster/), correct the address, or leave it out to run on this machine",
         ) from None
+
+
+def _start(num_cpus: int | None, dashboard: bool, options: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=dashboard,
+            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+            **options,
+        )
+    except _REFUSALS as error:
+        raise ReactdistError(
+            f"Ray does not start on this machine: {_first_line(error)}",
+            fix="free memory, space in /tmp (RAY_TMPDIR) and cores, then run the same command",
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0]
 
 
 def _check_answers(address: str) -> None:
