@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from tokenize import TokenError  # numpy's, of a header cut in the middle
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ def _npy_bytes(path: Path) -> int:
             if dtype.hasobject:
                 raise Damaged("holds pickled objects, which are never loaded", where=path)
             return file.tell() + math.prod(shape) * dtype.itemsize
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:
         reason = " ".join(str(error).split())
         raise Damaged(f"has no readable npy header ({reason})", where=path) from None
 

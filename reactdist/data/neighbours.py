@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError  # numpy's, of a header cut in the middle
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ def load_matrix(source: npt.ArrayLike | str | Path) -> npt.NDArray[np.generic]:
         return np.asarray(source)
     try:
         return np.load(source, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TokenError) as error:
         raise InputError(
             f"cannot read the appropriateness matrix ({error})", where=source
         ) from None

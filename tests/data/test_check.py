@@ -25,8 +25,10 @@ from reactdist.data.codec import Jpeg
 from reactdist.data.hashing import sha256_of
 from reactdist.data.inspection import PairTask, inspect_pair
 from reactdist.data.layouts.mp4 import Mp4Video
+from reactdist.data.neighbours import load_matrix
 from reactdist.data.release import ClipFiles, Release
 from reactdist.errors import DataError, InputError
+from reactdist.evaluate.clip_files import open_npy
 
 SMALL = ClipSettings(32, Jpeg(), (0.0,) * 58)
 MODALITIES = ("video", "audio", "emotion", "coefficients")
@@ -228,6 +230,21 @@ def test_damaged_headers(
     file = tmp_path / f"1{source.suffix}"
     file.write_bytes(random.Random(seed).randbytes(size) + data[size:])
     assert faults_of(pair, modality, file)
+
+
+def test_an_opened_bracket_that_the_header_never_closes(
+    pair: tuple[ClipFiles, ClipFiles], tmp_path: Path
+) -> None:
+    """numpy reads such a header with Python's tokenizer, which has an error type of its own."""
+    data = pair[0].paths()["coefficients"].read_bytes()
+    assert data.count(b"'shape': (") == 1
+    file = tmp_path / "1.npy"
+    file.write_bytes(data.replace(b"'shape': (", b"'shape': \xd8"))
+    assert faults_of(pair, "coefficients", file)
+    with pytest.raises(InputError, match="is not a plain npy array"):
+        open_npy(file)
+    with pytest.raises(InputError, match="cannot read the appropriateness matrix"):
+        load_matrix(file)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
