@@ -4,8 +4,9 @@ The only file that imports deepspeed. What is peculiar about DeepSpeed on CPU, a
 its shared-memory collective compiles for 35 s (switched off), its own CPU Adam for 80 s (a torch
 AdamW is passed instead), and the `bf16` section takes a phantom step at stage 0
 (`torch_autocast` is right at every stage). Its `fp16` section makes the model itself half, which
-float32 inputs do not meet; `torch_autocast` in float16 clips gradients that are still scaled at
-stages 1 to 3, and is right at stage 0.
+float32 inputs do not meet; its `torch_autocast` in float16 scales the loss with torch's GradScaler
+and at stages 1 to 3 clips gradients that are still scaled, so here the scale of the `fp16` section
+is put in its place, which clips what it has divided.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ from reactdist.train.settings import EngineSettings, LossSettings, OptimizerSett
 
 REDUCTION = {"communication_data_type", "prescale_gradients", "gradient_predivide_factor"}
 """Keys of a DeepSpeed JSON that change how it reduces gradients; it does so then itself."""
+
+LOSS_SCALE = "loss_scale"
+"""In a float16 run's optimizer state: the values of these."""
+LOSS_SCALE_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter")
 
 
 def start_process_group(device: torch.device, timeout_s: float) -> None:
@@ -82,18 +87,13 @@ class DeepSpeedEngine:
         self.zero_stage: int = engine.zero_stage
         self.module = LossModule(model, loss).to(device)
         self.optimizer = adamw(self.module, optimizer)
-        # A gradient that is not finite makes ZeRO leave out the update, without a word.
         clip_norm = optimizer.clip_norm
         self._gradient: MeanGradient | None = None
         reduced_here = not REDUCTION & set(engine.deepspeed)
         if self.zero_stage == 0:
             world = torch.distributed.get_world_size() if reduced_here else 1
-            scaled = engine.precision == "float16"
-            self._gradient = MeanGradient(
-                self.module.parameters(), None if scaled else clip_norm, world
-            )
-            if not scaled:  # what is scaled, torch's GradScaler refuses and DeepSpeed clips
-                clip_norm = 0.0
+            self._gradient = MeanGradient(self.module.parameters(), clip_norm, world)
+            clip_norm = 0.0
         self.accumulation = accumulation
         # ZeRO replaces the optimizer's parameters; names are kept for the consolidated state.
         try:
@@ -113,13 +113,33 @@ class DeepSpeedEngine:
             ) from None
         if self._gradient is not None and reduced_here:
             self._engine.enable_backward_allreduce = False
+        self._scaler = _dynamic_loss_scale() if engine.precision == "float16" else None
+        self._scale_with_ours()
         self.kind = f"{type(self._engine).__module__.split('.')[0]}.{type(self._engine).__name__}"
 
     def losses(self, batch: Batch, generators: Generators = None) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = self._engine(batch, generators)
         return losses
 
+    def _scale_with_ours(self) -> None:
+        """Take out torch's GradScaler, which DeepSpeed puts in for float16 (and, at stages 1 to 3,
+        for every later engine of the process)."""
+        if self._gradient is not None:
+            self._engine.torch_autocast_z0_gradscaler = None
+            return
+        zero = self._engine.optimizer
+        zero.torch_autocast_gradscaler = None
+        if self._scaler is not None:
+            zero.loss_scaler, zero.dynamic_loss_scale = self._scaler, True
+
+    @property
+    def loss_scale(self) -> float:
+        """What the next loss is multiplied with; 1 but for float16."""
+        return 1.0 if self._scaler is None else float(self._scaler.cur_scale)
+
     def backward(self, total: Tensor) -> None:
+        if self._gradient is not None and self._scaler is not None:  # ZeRO does so itself
+            total = total * self.loss_scale
         self._engine.backward(total)
         if self._gradient is not None and self._engine.is_gradient_accumulation_boundary():
             self._gradient.start()
@@ -127,14 +147,30 @@ class DeepSpeedEngine:
     def step(self, lr: float) -> None:
         # DeepSpeed counts micro-batches: it updates, and zeroes gradients, at the last of a step.
         set_lr(self.optimizer, lr)
+        left_out = False
         if self._gradient is not None and self._engine.is_gradient_accumulation_boundary():
-            self._gradient.finish()
-        left_out = self._engine.skipped_steps
+            left_out = not self._finish(self._gradient)
+        skipped = self._engine.skipped_steps
         self._engine.step()
-        scaler = self._engine.torch_autocast_z0_gradscaler
-        hopeless = scaler is not None and scaler.get_scale() < 1.0
-        if self._engine.skipped_steps > left_out or hopeless:
+        # A gradient that is not finite makes ZeRO leave out the update, without a word.
+        left_out = left_out or self._engine.skipped_steps > skipped
+        if left_out and (self._scaler is None or self.loss_scale < 1.0):
             raise FloatingPointError("gradient not finite")
+
+    def _finish(self, gradient: MeanGradient) -> bool:
+        """Have the gradient ready for the update; False where its loss was scaled too much."""
+        try:
+            gradient.finish(self.loss_scale)
+        except FloatingPointError:
+            if self._scaler is None:
+                raise
+            self._engine.zero_grad()  # to None: AdamW then leaves everything as it is
+            finite = False
+        else:
+            finite = True
+        if self._scaler is not None:
+            self._scaler.update_scale(not finite)
+        return finite
 
     def weights(self) -> dict[str, Tensor]:
         if self.zero_stage == 0:
@@ -149,8 +185,17 @@ class DeepSpeedEngine:
         return {**found, **buffers}
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        if self.zero_stage == 0:
-            return whole_optimizer_state(self.module, self.optimizer)
+        state = (
+            whole_optimizer_state(self.module, self.optimizer)
+            if self.zero_stage == 0
+            else self._gathered_optimizer_state()
+        )
+        if self._scaler is not None:
+            values = [float(getattr(self._scaler, name)) for name in LOSS_SCALE_FIELDS]
+            state[LOSS_SCALE] = torch.tensor(values, dtype=torch.float64)
+        return state
+
+    def _gathered_optimizer_state(self) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
         state = {
@@ -164,6 +209,10 @@ class DeepSpeedEngine:
         return state
 
     def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor]) -> None:
+        if self._scaler is not None and LOSS_SCALE in optimizer:
+            scale, *counts = optimizer[LOSS_SCALE].tolist()
+            for name, value in zip(LOSS_SCALE_FIELDS, [scale, *map(int, counts)], strict=True):
+                setattr(self._scaler, name, value)
         if self.zero_stage == 0:
             load_whole(self.module, self.optimizer, weights, optimizer)
             return
@@ -215,6 +264,21 @@ class DeepSpeedEngine:
                     safe_set_local_optimizer_state(parameter, part, slot)
                 else:
                     safe_set_full_optimizer_state(parameter, moment, slot)
+
+
+def _dynamic_loss_scale() -> Any:
+    """The scale of a float16 loss, with the constants of torch's GradScaler: halved at a gradient
+    that is not finite, doubled after 2,000 that are. Below 1 means that no scale helps."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
+
+    return DynamicLossScaler(
+        init_scale=2.0**16,
+        scale_window=2000,
+        min_scale=0.5,
+        delayed_shift=1,
+        consecutive_hysteresis=False,
+        raise_error_at_min_scale=False,
+    )
 
 
 def _own_part(parameter: Any, value: Tensor) -> Tensor:

@@ -68,8 +68,8 @@ class EngineSettings(Settings):
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What is partitioned over the workers: 1 optimizer state, 2 + gradients, 3 + parameters."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass; weights and optimizer stay float32. float16 scales the loss,
-    and wants zero_stage 0."""
+    """Arithmetic of the forward pass; weights and optimizer stay float32. float16 scales the
+    loss."""
     compile: bool = False
     """Train through torch.compile, where it works: for GPUs and long runs; on a CPU the first step
     takes longer and the others gain nothing."""
@@ -193,11 +193,6 @@ class TrainSettings(Settings):
         if self.profiled and self.profiled[0] > self.profiled[1]:
             raise ValueError(f"profile {self.profile} ends before it begins")
         check_json(self.engine.deepspeed, deepspeed_values(self, self.workers.count))
-        if self.engine.precision == "float16" and self.engine.zero_stage:
-            raise ValueError(
-                "float16 wants engine.zero_stage 0 (DeepSpeed clips scaled gradients at the "
-                "others); or use bfloat16"
-            )
         if self.ema_decay and self.engine.zero_stage == 3:
             raise ValueError("ema_decay needs whole parameters; use engine.zero_stage 0, 1 or 2")
         if self.engine.compile and self.engine.zero_stage == 3:

@@ -10,14 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import reactdist.train.meeting as meeting
 from reactdist.checkpoints import latest_valid, write_checkpoint
 from reactdist.models.registry import build_model
-from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_group
+from reactdist.train.deepspeed_engine import LOSS_SCALE, DeepSpeedEngine, start_process_group
 from reactdist.train.deepspeed_json import SECTIONS
 from reactdist.train.engine import Engine, TorchEngine
 from reactdist.train.gradient import MeanGradient
 from reactdist.train.settings import EngineSettings, LossSettings, OptimizerSettings
 
+SHARED = meeting._SHARED
 BATCH = 12
 OPTIMIZER = OptimizerSettings(lr=2e-2, weight_decay=1e-2, clip_norm=0.5)
 TRANSVAE = {"image_size": 40, "feature_dim": 16, "latent_dim": 8, "dropout": 0.0}
@@ -55,8 +57,9 @@ def data(step: int, model: str) -> dict[str, torch.Tensor]:
 
 def make(job: dict, world: int) -> Engine:
     """The engine of a job, the same initial weights every time."""
+    meeting._SHARED = job.get("shared", SHARED)
     torch.manual_seed(0)
-    loss, device = LossSettings(), torch.device("cpu")
+    loss, device = LossSettings(), torch.device(job.get("device", "cpu"))
     model: nn.Module = Toy()
     if job.get("model") == "transvae":
         model = build_model("transvae", TRANSVAE | job["values"])
@@ -80,30 +83,37 @@ def train(job: dict, rank: int, world: int) -> list[float]:
     if "load" in job:
         checkpoint = latest_valid(Path(job["load"]))
         assert checkpoint is not None
-        engine.load(checkpoint.tensors("model"), checkpoint.tensors("optimizer"))
-    losses = []
+        optimizer = checkpoint.tensors("optimizer")
+        if "loss_scale" in job:
+            optimizer[LOSS_SCALE] = torch.tensor([job["loss_scale"], 0.0, -1.0])
+        engine.load(checkpoint.tensors("model"), optimizer)
+    losses, device = [], engine.device
     for step in range(job["start"], job["stop"]):
         total = 0.0
         share = {k: v.chunk(world)[rank] for k, v in data(step, job.get("model", "")).items()}
-        noise = [torch.Generator().manual_seed(n) for n in range(BATCH // world)]
+        noise = [torch.Generator(device).manual_seed(n) for n in range(BATCH // world)]
         for part in range(accumulation):
-            micro_batch = {k: v.chunk(accumulation)[part] for k, v in share.items()}
-            with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in job):
+            micro_batch = {k: v.chunk(accumulation)[part].to(device) for k, v in share.items()}
+            with torch.autocast(device.type, torch.bfloat16, enabled="autocast" in job):
                 value = engine.losses(micro_batch, noise)["total"]
             engine.backward(value)
             engine.step(OPTIMIZER.lr)
             total += float(value.detach()) / accumulation
-        mean = torch.tensor([total])
+        mean = torch.tensor([total], device=device)
         torch.distributed.all_reduce(mean)
         losses.append(float(mean) / world)
-    done = engine.optimizer_state()["step"]
+    moments = engine.optimizer_state()
+    done = moments["step"]
     # The first scales of the loss may be too large for float16.
     assert 0 <= job["stop"] - int(done) <= job.get("left_out", 0), f"{done} updates"
     if "save" in job:
-        tensors = {"model": engine.weights(), "optimizer": engine.optimizer_state()}
+        tensors = {"model": engine.weights(), "optimizer": moments}
         if rank == 0:
             folder = Path(job["save"])
             write_checkpoint(folder, job["stop"], tensors=tensors, state={}, config_yaml="")
+    if "moments" in job:
+        first = [moments[name] for name in sorted(moments) if name.startswith("exp_avg/")]
+        return torch.cat([moment.flatten() for moment in first]).tolist()
     return losses
 
 
@@ -114,9 +124,9 @@ def meet_a_bad_gradient(job: dict, rank: int, world: int) -> list[float]:
     """
     engine, before = make(job, world), dict[str, torch.Tensor]()
     for step in range(20):
-        batch = {k: v.chunk(world)[rank] for k, v in data(step, "").items()}
+        batch = {k: v.chunk(world)[rank].to(engine.device) for k, v in data(step, "").items()}
         if step >= 2 and rank == world - 1:
-            batch["zero"] = torch.zeros(1)
+            batch["zero"] = torch.zeros(1, device=engine.device)
         before = engine.weights()
         value = engine.losses(batch, None)["total"]
         assert torch.isfinite(value)
@@ -183,12 +193,14 @@ def main() -> None:
     rank, world = request["rank"], request["world"]
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank))
     store = torch.distributed.FileStore(request["store"], world)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    backend = request.get("backend", "gloo")
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     start_process_group(torch.device("cpu"), 60.0)
     result: dict[str, list] = {"unknown keys": unknown_to_deepspeed()}
     for name, job in request["jobs"].items():
         what = WAYS[job.get("what", "train")]
         result[name] = what(job, rank, world)
+    result["left in shared memory"] = [str(path) for path in Path(SHARED).glob("reactdist-*")]
     if rank == 0:
         Path(request["out"]).write_text(json.dumps(result))
 

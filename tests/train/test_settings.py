@@ -16,9 +16,3 @@ def test_every_size_of_an_elastic_group_divides_the_batch() -> None:
     TrainSettings(**sizes, workers={"count": 6})
     with pytest.raises(ValidationError, match="min_count is larger"):
         TrainSettings(**sizes, workers={"count": 1, "min_count": 2})
-
-
-def test_float16_is_for_stage_0() -> None:
-    TrainSettings(engine={"precision": "float16"})
-    with pytest.raises(ValidationError, match="float16 wants"):
-        TrainSettings(engine={"precision": "float16", "zero_stage": 1})
