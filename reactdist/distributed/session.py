@@ -77,18 +77,43 @@ def _start(num_cpus: int | None, dashboard: bool, options: dict[str, Any]) -> No
     import ray
 
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=dashboard,
-            object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
-            **options,
-        )
+        with _background():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=dashboard,
+                object_store_memory=_LOCAL_OBJECT_STORE_BYTES,
+                **options,
+            )
     except _REFUSALS as error:
         raise ReactdistError(
             f"Ray does not start on this machine: {_first_line(error)}",
             fix="free memory, space in /tmp (RAY_TMPDIR) and cores, then run the same command",
         ) from None
+
+
+@contextlib.contextmanager
+def _background() -> Iterator[None]:
+    """Processes that are started in here do not interrupt others whenever they wake up.
+
+    Ray's dozen processes on a machine wake up a hundred times a second each, to look for signals,
+    and share the cores with the training. Linux's batch policy lets them run a moment later.
+    """
+    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        yield
+    finally:
+        foreground()
+
+
+def foreground() -> None:
+    """Let this thread compute as any other program's, whatever the session that started it."""
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_BATCH:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _first_line(error: Exception) -> str:
@@ -119,6 +144,15 @@ def _set_environment(local: bool) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Counters for a monitoring system, and a watch over cloud notices, that nobody asks here:
+        # a twentieth of a core.
+        for name in (
+            "RAY_enable_metrics_collection",
+            "RAY_event_stats",
+            "RAY_TRAIN_METRICS_ENABLED",
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
+        ):
+            os.environ.setdefault(name, "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

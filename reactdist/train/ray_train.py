@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from reactdist.config import parse, resolved
-from reactdist.distributed.session import ray_session
+from reactdist.distributed.session import foreground, ray_session
 from reactdist.errors import ReactdistError, WorkerLost
+from reactdist.train.allocator import worker_environment
 from reactdist.train.live import LiveFile, following
 from reactdist.train.loop import Evaluation, Preempted, Reporter
 from reactdist.train.outcome import Outcome
@@ -124,6 +125,7 @@ def _trainer(
             storage_path=str(settings.folder.resolve()),
             failure_config=FailureConfig(max_failures=workers.max_failures),
             callbacks=list(callbacks),
+            worker_runtime_env={} if use_gpu else {"env_vars": worker_environment()},
         ),
     )
 
@@ -182,6 +184,7 @@ def _worker(config: Mapping[str, Any]) -> None:
     from reactdist.train.ray_backend import process_asked_to_stop
     from reactdist.train.worker import pick_device, quiet_libraries, run_worker
 
+    foreground()
     settings = parse(TrainSettings, config["settings"])
     context = ray.train.get_context()
     rank = context.get_world_rank()

@@ -14,6 +14,7 @@ from reactdist.data.shards import Shards
 from reactdist.evaluate.validate import Validation
 from reactdist.models.registry import build_model
 from reactdist.terminal import verbose
+from reactdist.train.allocator import keep_freed_memory
 from reactdist.train.deepspeed_engine import DeepSpeedEngine, start_process_group
 from reactdist.train.dry_run import dry_run
 from reactdist.train.ema import Average, ExponentialAverage, NoAverage
@@ -46,6 +47,8 @@ def run_worker(
         OutOfMemory, StorageError: what the step or the last checkpoint wanted is not there.
     """
     torch.set_num_threads(max(1, int(settings.workers.cpus)))
+    if device.type == "cpu":
+        keep_freed_memory()
     start_process_group(device, settings.workers.hang_timeout_s)
     ranks = ProcessRanks(device)
     progress = Progress()
