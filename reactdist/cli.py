@@ -370,7 +370,7 @@ def _add_groups() -> None:
     from reactdist.tracking.bench import runs as bench_runs
     from reactdist.tracking.command import app as runs
     from reactdist.tracking.command import gc
-    from reactdist.train.bench_command import bench_model, bench_quality, bench_train
+    from reactdist.train.bench_command import bench_feed, bench_model, bench_quality, bench_train
     from reactdist.tune.bench_command import bench_tune
 
     app.add_typer(runs, name="runs")
@@ -382,6 +382,7 @@ def _add_groups() -> None:
     app.command("gc")(gc)
     app.add_typer(bench, name="bench")
     bench.command("model")(bench_model)
+    bench.command("feed")(bench_feed)
     bench.command("runs")(bench_runs)
     bench.command("quality")(bench_quality)
     bench.command("train")(bench_train)

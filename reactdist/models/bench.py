@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reactdist.models.plain import PlainTransVAE
 from reactdist.models.transvae import TransVAE
@@ -27,6 +28,13 @@ from reactdist.schema import AUDIO_FEATURES, FRAME_RATE_HZ, NUM_ATTRIBUTES, NUM_
 
 KL_WEIGHT = 1e-5
 SAMPLES = 10
+FUSED = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""Kernels that torch may pick from, as by default."""
 TIMED_WINDOWS = 3
 """Windows of a plain online pass that are timed; the others are read off the line through them."""
 
@@ -205,15 +213,22 @@ def large_steps(
     results = []
     cases: list[tuple[str, ...]] = [(), ("checkpointed",), ("bf16",), ("bf16", "checkpointed")]
     if device.type == "cuda":
-        cases += [("compiled",), ("bf16", "compiled")]
+        cases += [("compiled",), ("bf16", "compiled"), ("bf16", "attention unfused")]
     for case in cases:
         own = dataclasses.replace(cfg, checkpoint_video="checkpointed" in case)
         model = TransVAE(own).to(device)
         if "compiled" in case:
             model.compile_parts()
 
-        def losses(model: TransVAE = model, bf16: bool = "bf16" in case) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        unfused = "attention unfused" in case
+        kernels = [SDPBackend.MATH] if unfused else FUSED
+
+        def losses(
+            model: TransVAE = model,
+            bf16: bool = "bf16" in case,
+            kernels: list[SDPBackend] = kernels,
+        ) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16), sdpa_kernel(kernels):
                 return model.training_losses(batch, kl_weight=KL_WEIGHT)["total"]
 
         if device.type == "cuda":
@@ -270,8 +285,9 @@ def run(
     )
     print(f"\n{stream.line()}", flush=True)
     if where.type == "cuda":
-        for step in large_steps(cfg, sizes, 4, 256, where):
-            print(step.line(), flush=True)
+        for task in (cfg, dataclasses.replace(cfg, task="offline", video_norm="clip")):
+            for step in large_steps(task, sizes, 4, 256, where):
+                print(step.line(), flush=True)
     else:
         print("GPU figures: not measured")
     return rows, stream

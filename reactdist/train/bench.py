@@ -27,8 +27,8 @@ from reactdist.tracking.facts import RunFacts, read_run
 
 EVERY = 10
 """Steps between two points of a run's curves, as by default."""
-WARM_UP = 20
-"""Steps that are not counted: first allocations, first pages."""
+WARM_UP = 60
+"""Steps that are not counted: first allocations, and seconds in which Ray still starts things."""
 FRAMES = 256
 """Length of the generated clips, so of the longest crop."""
 PAIRS = 8
@@ -38,7 +38,7 @@ PAIRS = 8
 class Sizes:
     """What is timed."""
 
-    steps: int = 120
+    steps: int = 300
     """Optimizer steps of each run, warm-up included."""
     step_s: float = 0.1
     """Wanted length of a step of the plain loop; the crop is chosen to give it."""
@@ -107,7 +107,7 @@ class Bench:
     def calibrate(self) -> float:
         """Choose the crop so that a plain step takes about `step_s`; how long it takes."""
         for _ in range(3):
-            step_s = self.sizes.batch / self.bare(1, steps=WARM_UP + 10)
+            step_s = self.sizes.batch / self.bare(1, steps=WARM_UP + 20)
             wanted = round(self.crop_frames * self.sizes.step_s / step_s / 8) * 8
             if wanted == self.crop_frames or not 16 <= wanted <= FRAMES:
                 break
