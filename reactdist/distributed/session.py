@@ -17,6 +17,15 @@ _CONNECT_TIMEOUT_S = 5.0
 _LOCAL_OBJECT_STORE_BYTES = 512 * 1024**2
 """Clips are read by the workers themselves; little passes through Ray's object store."""
 
+_COUNTERS = (
+    "RAY_enable_metrics_collection",
+    "RAY_event_stats",
+    "RAY_TRAIN_METRICS_ENABLED",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
+)
+"""What Ray counts for a monitoring system, and its watch over notices of a cloud: nobody asks for
+them on one machine, where they take a twentieth of a core."""
+
 _REFUSALS = (OSError, RuntimeError, ValueError)
 """What ray.init raises; OSError includes ConnectionError and TimeoutError."""
 
@@ -49,15 +58,15 @@ def ray_session(
     }
     if verbose():
         options["runtime_env"] = {"env_vars": {VERBOSE: "1"}}
-    if address:
-        _check_answers(address)
-        _connect(address, options)
-    else:
-        _start(num_cpus, dashboard, options)
-    try:
+    with contextlib.ExitStack() as session:
+        if address:
+            _check_answers(address)
+            _connect(address, options)
+        else:
+            session.enter_context(_without_counters())
+            _start(num_cpus, dashboard, options)
+        session.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:
@@ -93,27 +102,34 @@ def _start(num_cpus: int | None, dashboard: bool, options: dict[str, Any]) -> No
 
 
 @contextlib.contextmanager
+def _without_counters() -> Iterator[None]:
+    """Without `_COUNTERS`, where the user has not set them."""
+    names = [name for name in _COUNTERS if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, "0"))
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
 def _background() -> Iterator[None]:
-    """Processes that are started in here do not interrupt others whenever they wake up.
+    """Processes that are started in here, and theirs, do not interrupt others by waking up.
 
     Ray's dozen processes on a machine wake up a hundred times a second each, to look for signals,
     and share the cores with the training. Linux's batch policy lets them run a moment later.
     """
-    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
-    with contextlib.suppress(OSError):  # a sandbox may forbid it
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    changed = False
+    with contextlib.suppress(AttributeError, OSError):  # another system; a sandbox forbids it
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            changed = True
     try:
         yield
     finally:
-        foreground()
-
-
-def foreground() -> None:
-    """Let this thread compute as any other program's, whatever the session that started it."""
-    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_BATCH:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        if changed:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _first_line(error: Exception) -> str:
@@ -144,15 +160,6 @@ def _set_environment(local: bool) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token":
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # Counters for a monitoring system, and a watch over cloud notices, that nobody asks here:
-        # a twentieth of a core.
-        for name in (
-            "RAY_enable_metrics_collection",
-            "RAY_event_stats",
-            "RAY_TRAIN_METRICS_ENABLED",
-            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
-        ):
-            os.environ.setdefault(name, "0")
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -27,7 +27,9 @@ _ONE_ARENA = "MALLOC_ARENA_MAX"
 
 
 def worker_environment() -> dict[str, str]:
-    """For a process whose training is not in its main thread; what the user has set stays."""
+    """For a process whose training is not in its main thread; what the user has set here stays."""
+    if _chosen_by_user():
+        return {}
     wanted = {name: str(value) for name, (_, value) in _SETTINGS.items()}
     return {
         name: os.environ.get(name, value) for name, value in {**wanted, _ONE_ARENA: "1"}.items()
@@ -36,9 +38,13 @@ def worker_environment() -> dict[str, str]:
 
 def keep_freed_memory() -> None:
     """For this process; nothing where the C library is not glibc."""
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or _chosen_by_user():
         return
     mallopt = ctypes.CDLL(None).mallopt
     for name, (number, value) in _SETTINGS.items():
         if name not in os.environ:
             mallopt(number, value)
+
+
+def _chosen_by_user() -> bool:
+    return "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")

@@ -46,7 +46,7 @@ class Speed:
     clips_per_s: float
     """Mean over all counted steps."""
     wait_share: float
-    """Part of the time spent waiting for data and for its way to the device."""
+    """Part of the time spent waiting for the batch; its way to a GPU is part of the step."""
 
     def line(self, resident: Speed) -> str:
         """A row of the printed table."""
@@ -178,7 +178,8 @@ def speed(
     progress, ranks = Progress(), ProcessRanks(device)
     batches: Any = Feed(settings, shards, ranks, progress)
     if source in (RESIDENT, REPEATED):
-        batch = {name: next(batches)[name] for name in TRAIN_COLUMNS}
+        first = next(batches)
+        batch = {name: first[name] for name in TRAIN_COLUMNS}
         if source == RESIDENT:
             batch = {name: value.to(device) for name, value in batch.items()}
         batches = _Repeated(batch)

@@ -198,14 +198,15 @@ class DeepSpeedEngine:
     def _gathered_optimizer_state(self) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        steps = [entry["step"] for entry in self.optimizer.state.values() if "step" in entry]
+        if not steps:  # no update yet, on any rank
+            return {}
         state = {
             f"{slot}/{name}": _gathered(safe_get_full_optimizer_state(p, slot), name)
             for name, p in model_parameters(self.module).items()
             for slot in SLOTS
         }
-        steps = [entry["step"] for entry in self.optimizer.state.values() if "step" in entry]
-        if steps:
-            state[STEP] = torch.as_tensor(steps[0]).detach().float().cpu()
+        state[STEP] = torch.as_tensor(steps[0]).detach().float().cpu()
         return state
 
     def load(self, weights: dict[str, Tensor], optimizer: dict[str, Tensor]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 _SHARED = "/dev/shm"
 """Linux's file system in memory; a container may give it a few megabytes or none."""
+_PART_OF_ROOM = 0.25
 _FLOAT_BYTES = 4
 
 
@@ -102,29 +103,33 @@ class SharedMemory:
 def _shared_buffers(size: int) -> Tensor | None:
     """(2, workers, size) float32 in memory that all workers map; None where they cannot.
 
-    The file has no name any more when this returns, so that whatever ends the workers, the
-    memory goes with the last of them.
+    The file has no name any more when this returns, so that whatever ends the workers from then
+    on, the memory goes with the last of them.
     """
     rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
     shape = (2, world, size)
     holder = [_new_file(_FLOAT_BYTES * 2 * world * size) if rank == 0 else ""]
-    torch.distributed.broadcast_object_list(holder, src=0)
-    (name,) = holder
     mapped = None
-    # No such file where a worker is on another machine, or in a container of its own.
-    with contextlib.suppress(OSError, ValueError):
-        mapped = np.memmap(name, np.float32, "r+", shape=shape) if name else None
-    found = torch.tensor(0 if mapped is None else 1)
-    torch.distributed.all_reduce(found)
-    if rank == 0 and name:
-        os.unlink(name)
+    try:
+        torch.distributed.broadcast_object_list(holder, src=0)
+        # No such file where a worker is on another machine, or in a container of its own.
+        with contextlib.suppress(OSError, ValueError):
+            mapped = np.memmap(holder[0], np.float32, "r+", shape=shape) if holder[0] else None
+        found = torch.tensor(0 if mapped is None else 1)
+        torch.distributed.all_reduce(found)
+    finally:
+        if rank == 0 and holder[0]:
+            os.unlink(holder[0])
     return torch.from_numpy(mapped) if int(found) == world else None
 
 
 def _new_file(size: int) -> str:
     """A file of `size` bytes that are there for sure, since a write to memory that is not would
-    kill; no name where there is no such room."""
+    kill; no name where that is more than a part of the room, which loader processes need too."""
     try:
+        room = os.statvfs(_SHARED)
+        if size > _PART_OF_ROOM * room.f_bavail * room.f_frsize:
+            return ""
         handle, name = tempfile.mkstemp(prefix="reactdist-", dir=_SHARED)
     except OSError:
         return ""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reactdist.config import parse, resolved
-from reactdist.distributed.session import foreground, ray_session
+from reactdist.distributed.session import ray_session
 from reactdist.errors import ReactdistError, WorkerLost
 from reactdist.train.allocator import worker_environment
 from reactdist.train.live import LiveFile, following
@@ -184,7 +184,6 @@ def _worker(config: Mapping[str, Any]) -> None:
     from reactdist.train.ray_backend import process_asked_to_stop
     from reactdist.train.worker import pick_device, quiet_libraries, run_worker
 
-    foreground()
     settings = parse(TrainSettings, config["settings"])
     context = ray.train.get_context()
     rank = context.get_world_rank()

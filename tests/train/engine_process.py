@@ -140,6 +140,24 @@ def meet_a_bad_gradient(job: dict, rank: int, world: int) -> list[float]:
     raise AssertionError("nobody noticed")
 
 
+def leave_out_the_first_update(job: dict, rank: int, world: int) -> list[float]:
+    """Updates counted after a step that a scale leaves out, and after one more of a new engine."""
+    updates = []
+    state = {LOSS_SCALE: torch.tensor([2.0**120, 0.0, -1.0])}
+    engine = make(job, world)
+    engine.load(engine.weights(), state)
+    for step in range(2):
+        batch = {k: v.chunk(world)[rank] for k, v in data(step, "").items()}
+        engine.backward(engine.losses(batch, None)["total"])
+        engine.step(OPTIMIZER.lr)
+        state = engine.optimizer_state()
+        updates.append(float(state.get("step", 0.0)))
+        weights = engine.weights()
+        engine = make(job, world)
+        engine.load(weights, state | {LOSS_SCALE: torch.tensor([1024.0, 0.0, -1.0])})
+    return updates
+
+
 def meet_in_the_middle(job: dict, rank: int, world: int) -> list[float]:
     """Gradients after two steps in which ranks reach different parameters.
 
@@ -185,7 +203,12 @@ def unknown_to_deepspeed() -> list[str]:
     ]
 
 
-WAYS = {"train": train, "bad": meet_a_bad_gradient, "meet": meet_in_the_middle}
+WAYS = {
+    "train": train,
+    "left out": leave_out_the_first_update,
+    "bad": meet_a_bad_gradient,
+    "meet": meet_in_the_middle,
+}
 
 
 def main() -> None:

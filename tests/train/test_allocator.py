@@ -66,3 +66,5 @@ def test_so_does_a_step_in_a_thread_of_a_worker() -> None:
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
     assert worker_environment()["MALLOC_ARENA_MAX"] == "3"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=3")
+    assert worker_environment() == {}

@@ -130,6 +130,7 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
                 **job, "loss_scale": 1024.0, "moments": True, "load": saved["0x2"], **rest
             },
             f"bad float16 {stage}": {**job, "what": "bad"},
+            f"left out {stage}": {**job, "what": "left out"},
         }  # fmt: skip
     return found | launch(folder, 3, jobs)
 
@@ -218,6 +219,11 @@ def test_a_float16_run_goes_on_with_the_scale_it_had(losses: Losses, stage: int)
     found, whole = losses[f"float16 {stage} rest"], losses["float16 0"]
     assert losses["float16 first"] == whole[:SPLIT]
     assert found == whole[SPLIT:] if stage == 0 else found == pytest.approx(whole[SPLIT:], rel=0.02)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_checkpoint_may_be_asked_for_before_the_first_update(losses: Losses, stage: int) -> None:
+    assert losses[f"left out {stage}"] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
