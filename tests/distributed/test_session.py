@@ -11,6 +11,7 @@ from reactdist.distributed.session import ray_session
 
 
 @pytest.mark.cluster
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux's scheduler")
 def test_rays_own_processes_do_not_interrupt_a_computing_thread() -> None:
     with ray_session(num_cpus=1):
