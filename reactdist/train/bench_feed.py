@@ -18,6 +18,7 @@ from torch import Tensor
 from reactdist.data.clips import TRAIN_COLUMNS
 from reactdist.data.shards import Shards
 from reactdist.evaluate.objective import OBJECTIVE
+from reactdist.evaluate.score import check_device
 from reactdist.models.bench import machine
 from reactdist.models.protocol import Generators
 from reactdist.models.registry import build_model
@@ -121,11 +122,12 @@ def run(
         device: "cpu" or "cuda"; CUDA where there is one by default.
 
     Raises:
-        InputError: no finished shards there, or no items that long.
-        DataError: a damaged shard.
+        InputError: no such device, or no finished shards there.
+        DataError: a damaged shard, or clips shorter than the crop.
     """
-    shards = Shards.open(address)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(name)
+    shards, where = Shards.open(address), torch.device(name)
     start_process_group(where, timeout_s=600)
     precision = "bfloat16" if bf16 else "float32"
     print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -33,8 +32,12 @@ def test_it_says_how_each_source_feeds_the_loop(small_shards: str) -> None:
         assert float(waiting.rstrip("%")) < 100
 
 
-def test_shards_that_are_not_there_are_one_line(tmp_path: Path) -> None:
-    done = feed(str(tmp_path / "none"))
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["none"], "no finished shards"), (["none", "--device", "foo"], "no device 'foo' here")],
+)
+def test_what_is_not_there_is_one_line(arguments: list[str], said: str) -> None:
+    done = feed(*arguments)
     assert done.returncode == 2
-    assert "no finished shards" in done.stderr
+    assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
