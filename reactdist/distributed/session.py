@@ -24,7 +24,7 @@ _COUNTERS = (
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
 )
 """What Ray counts for a monitoring system, and its watch over notices of a cloud: nobody asks for
-them on one machine, where they take a twentieth of a core."""
+them on one machine, where they take time from the cores that train."""
 
 _REFUSALS = (OSError, RuntimeError, ValueError)
 """What ray.init raises; OSError includes ConnectionError and TimeoutError."""

@@ -1,9 +1,9 @@
 """Where the flat gradients of several workers become one sum: `meeting_place` picks the way.
 
 Workers of one machine that compute on its CPUs read each other's gradient in shared memory. gloo
-would send it through a TCP socket to itself, which costs a step of 100 ms four of them in processor
-time (6.7 MB, two workers on two cores; `reactdist bench train`). torch has shared-memory reduction
-for GPUs only, DeepSpeed's own is compiled by every machine before its first use.
+would send it through a TCP socket to itself, which takes time from the cores that compute. torch
+has shared-memory reduction for GPUs only, DeepSpeed's own is compiled by every machine before its
+first use.
 """
 
 from __future__ import annotations
